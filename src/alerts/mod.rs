@@ -1,0 +1,7 @@
+//! Decisions about state, as functions only: the status of an agent, its health alert.
+
+mod health;
+mod status;
+
+pub use health::{HEALTH_ALERT_NAME, HealthDecision, decide_health_alert, health_alert_id};
+pub use status::{StatusInputs, Verdict, judge_status};

@@ -1,0 +1,129 @@
+//! Status of an agent at a moment, from what is recorded about it.
+
+use crate::model::{AgentStatus, Policy, Registration, Sample, Timestamp};
+
+/// What the file says about an agent at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StatusInputs {
+    /// Last sample of `up`.
+    pub last_up: Option<Sample>,
+    /// Last sample of `up` that was 1.
+    pub last_up_ok: Option<Timestamp>,
+    /// Last sample of `health_probe_up`.
+    pub last_probe: Option<Sample>,
+    /// Last sample of `agent_contact`.
+    pub last_contact: Option<Timestamp>,
+    /// Start of the server's run that the moment lies in, if it lies in one.
+    pub run_start: Option<Timestamp>,
+}
+
+/// Status and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// The status.
+    pub status: AgentStatus,
+    /// Time of the last recorded `up` = 1.
+    pub last_heartbeat: Option<Timestamp>,
+}
+
+/// Judges the status at a moment:
+/// `unknown` without any `up`, probe or contact; `unhealthy` if the last `up` or the last probe is 0; `stale` if the
+/// last contact is older than some of the agent's intervals; else `active`. Within one interval after
+/// the server's start nothing is stale.
+pub fn judge_status(
+    inputs: &StatusInputs,
+    registration: &Registration,
+    policy: &Policy,
+    at: Timestamp,
+) -> Verdict {
+    let last_heartbeat = inputs.last_up_ok;
+    let failed = |sample: Option<Sample>| sample.is_some_and(|s| s.value == 0.0);
+    let interval_ms = registration.interval_ms.unwrap_or(policy.interval_ms);
+    let in_grace = inputs
+        .run_start
+        .is_some_and(|start| at.since(start) < interval_ms);
+    // A probe proves the agent alive where nothing else is collected from it.
+    let probed = inputs.last_probe.filter(|s| s.value == 1.0).map(|s| s.time);
+    let last_contact = [last_heartbeat, inputs.last_contact, probed]
+        .into_iter()
+        .flatten()
+        .max();
+    let status = if failed(inputs.last_up) || failed(inputs.last_probe) {
+        AgentStatus::Unhealthy
+    } else {
+        match last_contact {
+            None => AgentStatus::Unknown,
+            Some(contact)
+                if at.since(contact) > policy.stale_after_ms(registration) && !in_grace =>
+            {
+                AgentStatus::Stale
+            }
+            Some(_) => AgentStatus::Active,
+        }
+    };
+    Verdict {
+        status,
+        last_heartbeat,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RegistrationSource;
+
+    #[test]
+    fn statuses_follow_the_contract() {
+        let at = Timestamp::from_millis(1_000_000);
+        let mut registration = Registration::bare(RegistrationSource::Api);
+        registration.metrics_endpoint = Some("http://a/metrics".into());
+        let policy = Policy::default();
+        let sample = |ago: i64, value| {
+            Some(Sample {
+                time: at.plus_millis(-ago),
+                value,
+            })
+        };
+        let check = |inputs: StatusInputs| judge_status(&inputs, &registration, &policy, at).status;
+        let none = StatusInputs::default();
+        assert_eq!(check(none), AgentStatus::Unknown);
+        let up = StatusInputs {
+            last_up: sample(5, 1.0),
+            last_up_ok: Some(at.plus_millis(-5)),
+            ..none
+        };
+        assert_eq!(check(up), AgentStatus::Active);
+        assert_eq!(
+            check(StatusInputs {
+                last_up: sample(1, 0.0),
+                ..up
+            }),
+            AgentStatus::Unhealthy
+        );
+        assert_eq!(
+            check(StatusInputs {
+                last_probe: sample(1, 0.0),
+                ..up
+            }),
+            AgentStatus::Unhealthy
+        );
+        let old = StatusInputs {
+            last_up: sample(90_001, 1.0),
+            last_up_ok: Some(at.plus_millis(-90_001)),
+            ..none
+        };
+        assert_eq!(check(old), AgentStatus::Stale);
+        assert_eq!(
+            check(StatusInputs {
+                last_contact: Some(at),
+                ..old
+            }),
+            AgentStatus::Active
+        );
+        let just_started = StatusInputs {
+            run_start: Some(at.plus_millis(-1_000)),
+            ..old
+        };
+        assert_eq!(check(just_started), AgentStatus::Active);
+    }
+}

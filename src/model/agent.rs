@@ -1,0 +1,133 @@
+//! Agents, their registration and status.
+
+use std::fmt;
+
+use super::{AgentId, AgentNo, Timestamp};
+
+/// Status of an agent at a moment; `alerts::status` decides it from recorded series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentStatus {
+    /// Answered within its time.
+    Active,
+    /// The last scrape or probe failed.
+    Unhealthy,
+    /// No contact for some intervals.
+    Stale,
+    /// No contact yet.
+    Unknown,
+}
+
+impl AgentStatus {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Unhealthy => "unhealthy",
+            Self::Stale => "stale",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for AgentStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who told longwatch of an agent. Agents of the configuration cannot be changed over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RegistrationSource {
+    /// `[[agents]]` of the configuration.
+    Config,
+    /// `POST /api/v1/agents`.
+    Api,
+    /// Its first push or heartbeat.
+    Push,
+    /// longwatch itself: the host, the server.
+    Builtin,
+}
+
+impl RegistrationSource {
+    /// Whether only longwatch or its configuration may change the registration.
+    pub const fn is_owned(self) -> bool {
+        matches!(self, Self::Config | Self::Builtin)
+    }
+}
+
+/// What an agent's registration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// URL to scrape.
+    pub metrics_endpoint: Option<String>,
+    /// URL to probe.
+    pub health_endpoint: Option<String>,
+    /// Own interval in milliseconds; `None` takes `collect.interval`.
+    pub interval_ms: Option<i64>,
+    /// Process on this host.
+    pub pid: Option<u32>,
+    /// Labels of the agent (`job` names its job), sorted by name.
+    pub labels: Vec<(String, String)>,
+    /// Free-form JSON object as text, `{}` when nothing was given.
+    pub info: String,
+    /// Keeps labels `agent_id`, `job`, `instance` that the target sends itself.
+    pub honor_labels: bool,
+    /// Who told of it.
+    pub source: RegistrationSource,
+}
+
+impl Registration {
+    /// A registration that says nothing but where it came from.
+    pub fn bare(source: RegistrationSource) -> Self {
+        Self {
+            metrics_endpoint: None,
+            health_endpoint: None,
+            interval_ms: None,
+            pid: None,
+            labels: Vec::new(),
+            info: "{}".to_owned(),
+            honor_labels: false,
+            source,
+        }
+    }
+
+    /// Whether nothing is collected from it: it pushes, or it is silent.
+    pub const fn is_push_only(&self) -> bool {
+        self.metrics_endpoint.is_none()
+            && self.health_endpoint.is_none()
+            && !matches!(self.source, RegistrationSource::Builtin)
+            && self.pid.is_none()
+    }
+}
+
+/// An agent as it was registered at some moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its number in the file.
+    pub no: AgentNo,
+    /// Its id.
+    pub id: AgentId,
+    /// When the registration that held at the moment began; updates do not change it.
+    pub registered_at: Timestamp,
+    /// When it was deregistered, if it was at the moment.
+    pub deregistered_at: Option<Timestamp>,
+    /// What its registration says.
+    pub registration: Registration,
+}
+
+/// A contact with an agent, told to the store with the samples that prove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// A scrape that succeeded (`None`) or failed (why).
+    Scrape {
+        /// Why it failed.
+        error: Option<String>,
+    },
+    /// A health probe that succeeded (`None`) or failed (why).
+    Probe {
+        /// Why it failed.
+        error: Option<String>,
+    },
+    /// A push, heartbeat or spans.
+    Push,
+}

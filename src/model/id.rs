@@ -1,0 +1,108 @@
+//! Small ids that cannot be mixed, and the agent's id that people see.
+
+use std::{fmt, sync::Arc};
+
+/// Longest agent id, in bytes of UTF-8. Long enough for any host or pod name with a namespace.
+pub const AGENT_ID_BYTES_MAX: usize = 128;
+
+/// Number of an agent inside one file. Given once, never reused; the [`AgentId`] is its attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentNo(pub u32);
+
+/// Number of a series inside one file. Given once, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesNo(pub u32);
+
+/// Number of one occurrence of an alert inside one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OccurrenceNo(pub u64);
+
+/// What people call an agent: 1 to 128 bytes of UTF-8 without control characters, no blank at
+/// either end, not `.` or `..`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId(Arc<str>);
+
+/// Why a text is not an agent id. The message says what and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAgentId {
+    /// The text has no character.
+    #[error("an agent id must not be empty")]
+    Empty,
+    /// Longer than 128 bytes.
+    #[error("an agent id has at most {AGENT_ID_BYTES_MAX} bytes, this one has {0}")]
+    TooLong(usize),
+    /// A control character, at a byte offset.
+    #[error("an agent id must not contain control characters (byte {0})")]
+    ControlCharacter(usize),
+    /// A blank at the beginning or the end.
+    #[error("an agent id must not begin or end with a blank")]
+    BlankAtEnd,
+    /// `.` or `..`, which URL paths give another meaning.
+    #[error("an agent id must not be `.` or `..`")]
+    Dots,
+}
+
+impl AgentId {
+    /// Returns the id, or what is wrong with the text.
+    pub fn new(text: &str) -> Result<Self, BadAgentId> {
+        if text.is_empty() {
+            return Err(BadAgentId::Empty);
+        }
+        if text.len() > AGENT_ID_BYTES_MAX {
+            return Err(BadAgentId::TooLong(text.len()));
+        }
+        if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(BadAgentId::ControlCharacter(at));
+        }
+        if text.trim() != text {
+            return Err(BadAgentId::BlankAtEnd);
+        }
+        if text == "." || text == ".." {
+            return Err(BadAgentId::Dots);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+impl std::str::FromStr for AgentId {
+    type Err = BadAgentId;
+    fn from_str(text: &str) -> Result<Self, BadAgentId> {
+        Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_follow_the_contract() {
+        assert!(AgentId::new("agent 7/ä").is_ok());
+        assert_eq!(AgentId::new(""), Err(BadAgentId::Empty));
+        assert_eq!(AgentId::new(".."), Err(BadAgentId::Dots));
+        assert_eq!(AgentId::new(" a"), Err(BadAgentId::BlankAtEnd));
+        assert_eq!(AgentId::new("a\nb"), Err(BadAgentId::ControlCharacter(1)));
+        assert_eq!(
+            AgentId::new(&"x".repeat(129)),
+            Err(BadAgentId::TooLong(129))
+        );
+        assert!(AgentId::new(&"x".repeat(128)).is_ok());
+    }
+}

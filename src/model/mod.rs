@@ -1,0 +1,36 @@
+//! The words of the domain: ids, time, series, agents, alerts, and what readers may ask of history.
+//!
+//! This room knows no bytes on disk, no HTTP and no JSON shapes; those belong to `codec`, `api` and
+//! `ingest`.
+
+mod agent;
+mod alert;
+mod batch;
+mod clock;
+mod counter;
+mod exact_sum;
+mod id;
+mod limits;
+mod metric;
+mod policy;
+mod read;
+mod series;
+mod time;
+
+pub use agent::{Agent, AgentStatus, Contact, Registration, RegistrationSource};
+pub use alert::{Alert, AlertEvent, AlertEventKind, Severity};
+pub use batch::{Batch, MetricMetadata, Row};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use counter::Increase;
+pub use exact_sum::ExactSum;
+pub use id::{AgentId, AgentNo, BadAgentId, OccurrenceNo, SeriesNo};
+pub use limits::Limits;
+pub use metric::{
+    MetricKind, STALE_MARKER, Sample, UnknownKind, is_derived_metric, is_stale_marker, names,
+};
+pub use policy::{HealthWeights, Policy};
+pub use read::{History, ReadError, Run, SeriesExtent, SeriesInfo, Summary};
+pub use series::{BadSeries, KeyBuilder, SeriesKey};
+pub use time::{
+    BadTime, DAY_MS, Timestamp, Window, format_duration_ms, parse_duration_ms, parse_time,
+};

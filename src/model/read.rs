@@ -1,0 +1,166 @@
+//! What readers may ask of durable history. Reports, scores and decisions are functions of this
+//! trait, so that a server, a copied file and a test answer from the same code.
+//!
+//! A [`History`] is one consistent, immutable moment of the file: two questions to the same value see
+//! the same commits. Methods are batch-first (one agent, many series) and free of the engine's types.
+
+use super::{
+    Agent, AgentId, AgentNo, Alert, AlertEvent, ExactSum, MetricKind, Policy, Sample, SeriesKey,
+    SeriesNo, Timestamp, Window,
+};
+
+/// Why a question could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Bytes that fail their checksum or cannot be decoded: what and where.
+    #[error("damaged data: {0}")]
+    Damaged(String),
+    /// The engine or the disk refused.
+    #[error("the database cannot be read: {0}")]
+    Backend(String),
+}
+
+/// A series and its metadata.
+#[derive(Clone, Debug)]
+pub struct SeriesInfo {
+    /// Its number.
+    pub no: SeriesNo,
+    /// Whose it is.
+    pub agent: AgentNo,
+    /// Name and labels.
+    pub key: SeriesKey,
+    /// Kind of its metric.
+    pub kind: MetricKind,
+}
+
+/// How much a series has in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesExtent {
+    /// Which series.
+    pub no: SeriesNo,
+    /// First sample in the window.
+    pub first: Timestamp,
+    /// Last sample in the window.
+    pub last: Timestamp,
+    /// Samples in the window, stale markers not counted.
+    pub samples: u64,
+}
+
+/// Statistics of one series over one window. Stale markers are no samples; NaN values count in
+/// `samples` and `nans` and nowhere else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Samples.
+    pub samples: u64,
+    /// Samples whose value is a NaN.
+    pub nans: u64,
+    /// Exact sum of the values that are no NaN.
+    pub sum: ExactSum,
+    /// Smallest value that is no NaN.
+    pub min: Option<f64>,
+    /// Largest value that is no NaN.
+    pub max: Option<f64>,
+    /// Sample that is first in time.
+    pub first: Option<Sample>,
+    /// Sample that is last in time.
+    pub last: Option<Sample>,
+}
+
+impl Summary {
+    /// Values that are numbers.
+    pub const fn numbers(&self) -> u64 {
+        self.samples - self.nans
+    }
+
+    /// Mean of the numbers, from the exact sum.
+    pub fn mean(&self) -> Option<f64> {
+        (self.numbers() > 0).then(|| self.sum.mean(self.numbers()))
+    }
+
+    /// Takes another series' statistics in, as for an average over several series.
+    pub fn merge(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.nans += other.nans;
+        self.sum.merge(&other.sum);
+        self.min = [self.min, other.min].into_iter().flatten().reduce(f64::min);
+        self.max = [self.max, other.max].into_iter().flatten().reduce(f64::max);
+        let earlier = |a: Sample, b: Sample| if b.time < a.time { b } else { a };
+        let later = |a: Sample, b: Sample| if b.time > a.time { b } else { a };
+        self.first = [self.first, other.first]
+            .into_iter()
+            .flatten()
+            .reduce(earlier);
+        self.last = [self.last, other.last].into_iter().flatten().reduce(later);
+    }
+}
+
+/// A time in which a server kept this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// When it started.
+    pub start: Timestamp,
+    /// When it ended, or the last moment it is known to have lived.
+    pub end: Timestamp,
+}
+
+/// One consistent moment of durable history.
+pub trait History: Send + Sync {
+    /// Time of the last commit; `None` in a file that holds none.
+    fn last_commit(&self) -> Option<Timestamp>;
+
+    /// Runs of the server, oldest first.
+    fn runs(&self) -> Vec<Run>;
+
+    /// Settings that held at the moment.
+    fn policy(&self, at: Timestamp) -> Policy;
+
+    /// Agents registered at the moment, sorted by id.
+    fn agents(&self, at: Timestamp) -> Vec<Agent>;
+
+    /// An agent by id as of the moment, deregistered ones included.
+    fn agent(&self, id: &AgentId, at: Timestamp) -> Option<Agent>;
+
+    /// Id of a number.
+    fn agent_id(&self, no: AgentNo) -> Option<AgentId>;
+
+    /// Series of one agent, all or those of one metric, sorted by key.
+    fn series(&self, agent: AgentNo, metric: Option<&str>) -> Vec<SeriesInfo>;
+
+    /// How much each series of the agent has in the window; series without samples there are left out.
+    /// Sorted by number.
+    fn extents(&self, agent: AgentNo, window: Window) -> Result<Vec<SeriesExtent>, ReadError>;
+
+    /// Hands each asked series that has samples in the window to `visit`, once, with its times (strictly
+    /// increasing, milliseconds) and values of equal length. Stale markers are handed over too.
+    fn scan(
+        &self,
+        agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+        visit: &mut dyn FnMut(SeriesNo, &[i64], &[f64]),
+    ) -> Result<(), ReadError>;
+
+    /// Statistics of each asked series over the window, in the order asked.
+    fn summarise(
+        &self,
+        agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+    ) -> Result<Vec<Summary>, ReadError>;
+
+    /// The last sample at or before the moment, stale markers skipped; with `wanted`, the last whose value equals it.
+    fn last_sample(
+        &self,
+        agent: AgentNo,
+        series: SeriesNo,
+        at: Timestamp,
+        wanted: Option<f64>,
+    ) -> Result<Option<Sample>, ReadError>;
+
+    /// Alerts whose time of firing overlaps the window, oldest first, as they stood at `window.to`: one
+    /// that resolved later is still open in the answer.
+    fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError>;
+
+    /// History of one occurrence, oldest first.
+    fn alert_events(&self, alert: &Alert) -> Result<Vec<AlertEvent>, ReadError>;
+}

@@ -1,0 +1,51 @@
+//! Settings of the store (`[storage]` of the configuration).
+
+use crate::model::{DAY_MS, Limits, Policy};
+
+/// Settings of the store.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Samples older than this are deleted, whole UTC days at a time; milliseconds (`retention`, 30 d).
+    pub retention_ms: i64,
+    /// Alerts are kept so long after they resolved; milliseconds (`alert_retention`, 400 d).
+    pub alert_retention_ms: i64,
+    /// Bytes of the engine's page cache (`cache_size`, 64 MiB).
+    pub cache_bytes: usize,
+    /// Bytes of samples in memory that start a checkpoint (`head_size`, 64 MB).
+    pub head_bytes_max: usize,
+    /// Samples in the write-ahead log that start a checkpoint, so that opening after a kill is quick (1,000,000).
+    pub wal_samples_max: u64,
+    /// A checkpoint starts at the latest so long after the last one; milliseconds (`checkpoint_interval`, 1 h).
+    pub checkpoint_interval_ms: i64,
+    /// Samples that nobody waits for share a commit for at most so long; milliseconds (`scrape_commit_delay`, 5 s).
+    pub scrape_commit_delay_ms: i64,
+    /// Bytes per second that commits may cost beside their payload; above it commits are delayed (`commit_write_budget`, 1 MB).
+    pub commit_write_budget: u64,
+    /// Samples further ahead than this are refused; milliseconds (10 min).
+    pub future_ms_max: i64,
+    /// Rows that may wait for the committer; beyond it appends are refused with "try again" (4,000,000).
+    pub queue_rows_max: usize,
+    /// Limits on series.
+    pub limits: Limits,
+    /// What decides results; written into the file when it changed.
+    pub policy: Policy,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retention_ms: 30 * DAY_MS,
+            alert_retention_ms: 400 * DAY_MS,
+            cache_bytes: 64 << 20,
+            head_bytes_max: 64_000_000,
+            wal_samples_max: 1_000_000,
+            checkpoint_interval_ms: 3_600_000,
+            scrape_commit_delay_ms: 5_000,
+            commit_write_budget: 1_000_000,
+            future_ms_max: 600_000,
+            queue_rows_max: 4_000_000,
+            limits: Limits::default(),
+            policy: Policy::default(),
+        }
+    }
+}

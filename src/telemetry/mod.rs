@@ -1,0 +1,228 @@
+//! longwatch's own metrics: a closed set of names, counted by the rooms, shown at `/metrics` and
+//! recorded as the agent `longwatch`.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// One label that says which: a source, a reason, a result.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct By {
+    /// The word; always from a closed set in the code, never from outside.
+    pub by: &'static str,
+}
+
+/// Route and status of an answered request.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern, such as `/api/v1/agents/{agent_id}`.
+    pub route: String,
+    /// Status code.
+    pub status: u16,
+}
+
+/// Own metrics. Rooms get an `Arc` of it and count directly.
+#[derive(Debug)]
+pub struct OwnMetrics {
+    registry: Registry,
+    /// Commits of the database.
+    pub commits: Counter,
+    /// Seconds a commit took, fsync included.
+    pub commit_seconds: Histogram,
+    /// Bytes written to the database file.
+    pub file_bytes_written: Counter,
+    /// Syncs of the database file.
+    pub file_syncs: Counter,
+    /// Samples made durable.
+    pub samples_appended: Counter,
+    /// Samples refused, by reason.
+    pub samples_rejected: Family<By, Counter>,
+    /// Checkpoints done.
+    pub checkpoints: Counter,
+    /// Blocks written by checkpoints.
+    pub blocks_written: Counter,
+    /// Bytes of blocks written by checkpoints.
+    pub block_bytes_written: Counter,
+    /// Requests to append that wait in the queue.
+    pub queue_length: Gauge,
+    /// Series known.
+    pub series: Gauge,
+    /// Agents registered now.
+    pub agents: Gauge,
+    /// Bytes of the database file.
+    pub file_bytes: Gauge,
+    /// Bytes of samples held in memory until the next checkpoint.
+    pub head_bytes: Gauge,
+    /// Seconds for which a plain copy that begins now is safe.
+    pub copy_safe_seconds: Gauge<f64, AtomicU64>,
+    /// Scrapes, by result (`ok`, `failed`).
+    pub scrapes: Family<By, Counter>,
+    /// Seconds a scrape took.
+    pub scrape_seconds: Histogram,
+    /// Health probes, by result (`ok`, `failed`).
+    pub probes: Family<By, Counter>,
+    /// Kinds of a metric that contradicted an earlier one.
+    pub metadata_conflicts: Counter,
+    /// Exemplars seen and dropped.
+    pub exemplars_dropped: Counter,
+    /// Requests answered.
+    pub http_requests: Family<RequestLabels, Counter>,
+    /// Connections refused for lack of a place.
+    pub http_connections_refused: Counter,
+}
+
+impl Default for OwnMetrics {
+    fn default() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("longwatch"),
+            commits: Counter::default(),
+            commit_seconds: seconds(),
+            file_bytes_written: Counter::default(),
+            file_syncs: Counter::default(),
+            samples_appended: Counter::default(),
+            samples_rejected: Family::default(),
+            checkpoints: Counter::default(),
+            blocks_written: Counter::default(),
+            block_bytes_written: Counter::default(),
+            queue_length: Gauge::default(),
+            series: Gauge::default(),
+            agents: Gauge::default(),
+            file_bytes: Gauge::default(),
+            head_bytes: Gauge::default(),
+            copy_safe_seconds: Gauge::default(),
+            scrapes: Family::default(),
+            scrape_seconds: seconds(),
+            probes: Family::default(),
+            metadata_conflicts: Counter::default(),
+            exemplars_dropped: Counter::default(),
+            http_requests: Family::default(),
+            http_connections_refused: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl OwnMetrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("commits", "Commits of the database", self.commits.clone());
+        r.register_with_unit(
+            "commit_duration",
+            "Time of a commit with its fsync",
+            Unit::Seconds,
+            self.commit_seconds.clone(),
+        );
+        r.register_with_unit(
+            "file_written",
+            "Bytes written to the database file",
+            Unit::Bytes,
+            self.file_bytes_written.clone(),
+        );
+        r.register(
+            "file_syncs",
+            "Syncs of the database file",
+            self.file_syncs.clone(),
+        );
+        r.register(
+            "samples_appended",
+            "Samples made durable",
+            self.samples_appended.clone(),
+        );
+        r.register(
+            "samples_rejected",
+            "Samples refused, by reason",
+            self.samples_rejected.clone(),
+        );
+        r.register("checkpoints", "Checkpoints done", self.checkpoints.clone());
+        r.register(
+            "blocks_written",
+            "Blocks written by checkpoints",
+            self.blocks_written.clone(),
+        );
+        r.register_with_unit(
+            "blocks_written_size",
+            "Bytes of blocks written by checkpoints",
+            Unit::Bytes,
+            self.block_bytes_written.clone(),
+        );
+        r.register(
+            "queue_length",
+            "Appends that wait for a commit",
+            self.queue_length.clone(),
+        );
+        r.register("series", "Series known", self.series.clone());
+        r.register("agents", "Agents registered", self.agents.clone());
+        r.register_with_unit(
+            "file_size",
+            "Length of the database file",
+            Unit::Bytes,
+            self.file_bytes.clone(),
+        );
+        r.register_with_unit(
+            "head_size",
+            "Samples in memory until the next checkpoint",
+            Unit::Bytes,
+            self.head_bytes.clone(),
+        );
+        r.register_with_unit(
+            "copy_safe",
+            "Time for which a plain copy that begins now is safe",
+            Unit::Seconds,
+            self.copy_safe_seconds.clone(),
+        );
+        r.register("scrapes", "Scrapes, by result", self.scrapes.clone());
+        r.register_with_unit(
+            "scrape_duration",
+            "Time of a scrape",
+            Unit::Seconds,
+            self.scrape_seconds.clone(),
+        );
+        r.register("probes", "Health probes, by result", self.probes.clone());
+        r.register(
+            "metadata_conflicts",
+            "Metric kinds that contradicted an earlier one",
+            self.metadata_conflicts.clone(),
+        );
+        r.register(
+            "exemplars_dropped",
+            "Exemplars seen and dropped",
+            self.exemplars_dropped.clone(),
+        );
+        r.register(
+            "http_requests",
+            "Requests answered",
+            self.http_requests.clone(),
+        );
+        r.register(
+            "http_connections_refused",
+            "Connections refused for lack of a place",
+            self.http_connections_refused.clone(),
+        );
+    }
+
+    /// Counts refused samples.
+    pub fn reject(&self, reason: &'static str, samples: u64) {
+        self.samples_rejected
+            .get_or_create(&By { by: reason })
+            .inc_by(samples);
+    }
+
+    /// All metrics as OpenMetrics 1.0 text.
+    pub fn to_openmetrics(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
