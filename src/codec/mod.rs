@@ -1,1 +1,9 @@
-//! To be filled.
+//! Bytes <-> model: how columns of samples are written down. Knows no file and no table.
+
+mod bits;
+mod corrupt;
+pub mod times;
+pub mod values;
+pub mod varint;
+
+pub use corrupt::Corrupt;
