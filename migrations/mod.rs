@@ -18,4 +18,7 @@ pub(crate) struct Step {
 }
 
 /// All steps. The last one's version is the one this binary writes.
-pub(crate) const STEPS: &[Step] = &[Step { version: 1, apply: initial::apply }];
+pub(crate) const STEPS: &[Step] = &[Step {
+    version: 1,
+    apply: initial::apply,
+}];

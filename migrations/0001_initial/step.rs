@@ -4,7 +4,8 @@ use redb::{TableDefinition, WriteTransaction};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const AGENTS: TableDefinition<u32, &[u8]> = TableDefinition::new("agents_v1");
-const AGENT_EVENTS: TableDefinition<(u32, i64, u32), &[u8]> = TableDefinition::new("agent_events_v1");
+const AGENT_EVENTS: TableDefinition<(u32, i64, u32), &[u8]> =
+    TableDefinition::new("agent_events_v1");
 const SERIES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("series_v1");
 const METRICS: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("metrics_v1");
 const WAL: TableDefinition<u64, &[u8]> = TableDefinition::new("wal_v1");

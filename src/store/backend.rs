@@ -96,7 +96,9 @@ impl<B: StorageBackend> StorageBackend for CountingBackend<B> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.counters.bytes_written.fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.counters
+            .bytes_written
+            .fetch_add(data.len() as u64, Ordering::Relaxed);
         self.inner.write(offset, data)
     }
 
@@ -155,13 +157,23 @@ impl OverlayBackend {
     /// Reads `file`, writes to memory.
     pub(super) fn new(file: File) -> io::Result<Self> {
         let file_length = file.metadata()?.len();
-        let layer = RwLock::new(Layer { length: file_length, pieces: HashMap::new() });
-        Ok(Self { file, file_length, layer })
+        let layer = RwLock::new(Layer {
+            length: file_length,
+            pieces: HashMap::new(),
+        });
+        Ok(Self {
+            file,
+            file_length,
+            layer,
+        })
     }
 
     /// What the file has at `offset`; zeros beyond its end.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let available = self.file_length.saturating_sub(offset).min(out.len() as u64) as usize;
+        let available = self
+            .file_length
+            .saturating_sub(offset)
+            .min(out.len() as u64) as usize;
         self.file.read_exact_at(&mut out[..available], offset)?;
         out[available..].fill(0);
         Ok(())
@@ -169,7 +181,10 @@ impl OverlayBackend {
 }
 
 /// Splits a range of bytes at the borders of pieces: (piece, offset inside it, range of the caller's bytes).
-fn pieces_of(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
+fn pieces_of(
+    offset: u64,
+    length: usize,
+) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         (done < length).then(|| {
@@ -190,7 +205,10 @@ impl StorageBackend for OverlayBackend {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let layer = self.layer.read();
-        if offset.checked_add(out.len() as u64).is_none_or(|end| end > layer.length) {
+        if offset
+            .checked_add(out.len() as u64)
+            .is_none_or(|end| end > layer.length)
+        {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if layer.pieces.is_empty() {

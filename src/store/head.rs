@@ -25,7 +25,10 @@ pub(super) struct SeriesHead {
 impl SeriesHead {
     fn push(&mut self, time: i64, value: f64) {
         if self.newest.is_none_or(|s| s.time.as_millis() <= time) {
-            self.newest = Some(Sample { time: Timestamp::from_millis(time), value });
+            self.newest = Some(Sample {
+                time: Timestamp::from_millis(time),
+                value,
+            });
         }
         let Some(samples) = &mut self.samples else {
             self.samples = Some(Arc::new(vec![(time, value)]));
@@ -158,7 +161,10 @@ impl Heads {
 
     /// Agents that have samples, with their heads.
     pub(super) fn unflushed(&self) -> impl Iterator<Item = (AgentNo, &AgentHead)> {
-        self.agents.iter().filter(|(_, h)| h.samples() > 0).map(|(no, h)| (*no, &**h))
+        self.agents
+            .iter()
+            .filter(|(_, h)| h.samples() > 0)
+            .map(|(no, h)| (*no, &**h))
     }
 
     /// Number of samples.

@@ -26,7 +26,8 @@ pub(super) type BlockKey = (i32, u32, u32, i64, u64);
 /// Block key -> [`crate::codec::Block`].
 pub(super) const BLOCKS: TableDefinition<BlockKey, &[u8]> = TableDefinition::new("blocks_v1");
 /// (agent, time fired, occurrence) -> alert.
-pub(super) const ALERTS: TableDefinition<(u32, i64, u64), &[u8]> = TableDefinition::new("alerts_v1");
+pub(super) const ALERTS: TableDefinition<(u32, i64, u64), &[u8]> =
+    TableDefinition::new("alerts_v1");
 /// (agent, time, occurrence, ordinal) -> alert event.
 pub(super) const ALERT_EVENTS: TableDefinition<(u32, i64, u64, u32), &[u8]> =
     TableDefinition::new("alert_events_v1");
