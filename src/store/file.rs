@@ -273,7 +273,7 @@ pub(super) fn random_id() -> [u8; 16] {
     id
 }
 
-fn read_facts(path: &Path, database: &Database) -> Result<FileFacts, OpenError> {
+pub(super) fn read_facts(path: &Path, database: &Database) -> Result<FileFacts, OpenError> {
     let foreign = |why: &str| OpenError::Foreign {
         path: path.to_owned(),
         why: why.to_owned(),

@@ -14,6 +14,7 @@ use super::{
     copies,
     draft::{Prepared, PreparedRow},
     file::{self, Opened, damaged},
+    head::FUTURE_MS_LIMIT,
     inventory::Inventory,
     liveness::Sign,
     load,
@@ -22,7 +23,9 @@ use super::{
 };
 use crate::{
     codec::{RunRecord, encode_policy},
-    model::{AgentId, Batch, Clock, Contact, History, Registration, Run, Timestamp},
+    model::{
+        AgentId, Batch, Clock, Contact, History, Registration, Run, Timestamp, format_duration_ms,
+    },
     telemetry::OwnMetrics,
 };
 
@@ -136,12 +139,24 @@ impl Store {
         clock: Arc<dyn Clock>,
         metrics: Arc<OwnMetrics>,
     ) -> Result<Self, OpenError> {
+        let opened = file::open_for_writing(path, settings.cache_bytes, clock.now().as_millis())?;
+        Self::start(path, opened, settings, clock, metrics)
+    }
+
+    /// Rebuilds what the file knows and starts the committer.
+    pub(super) fn start(
+        path: &Path,
+        opened: Opened,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<OwnMetrics>,
+    ) -> Result<Self, OpenError> {
         let now = clock.now();
         let Opened {
             database,
             facts,
             counters,
-        } = file::open_for_writing(path, settings.cache_bytes, now.as_millis())?;
+        } = opened;
         let loaded = file::on_untrusted_pages(path, || {
             let transaction = database.begin_read().map_err(|e| damaged(path, e))?;
             load::load(path, &transaction, &facts)
@@ -242,7 +257,7 @@ impl Store {
         let catalog = Arc::clone(&self.shared.live.lock().catalog);
         let settings = &self.shared.settings;
         let now = self.shared.clock.now();
-        let latest = now.plus_millis(settings.future_ms_max);
+        let latest = now.plus_millis(settings.future_ms_max.min(FUTURE_MS_LIMIT));
         let earliest = now.plus_millis(-settings.retention_ms);
         let agent = catalog
             .number(&append.agent)
@@ -254,8 +269,9 @@ impl Store {
                 Some((
                     "too_far_ahead",
                     format!(
-                        "timestamp {} is more than 10 minutes ahead of the server's clock ({now})",
-                        row.time
+                        "timestamp {} is more than {} ahead of the server's clock ({now})",
+                        row.time,
+                        format_duration_ms(latest.since(now))
                     ),
                 ))
             } else if row.time < earliest {

@@ -124,9 +124,25 @@ impl AgentHead {
 pub(super) struct Heads {
     agents: HashMap<AgentNo, Arc<AgentHead>>,
     samples: usize,
+    /// No block that the file had when it was opened has a later sample.
+    blocks_end: Option<i64>,
 }
 
+/// Farthest ahead of the clock that a sample is ever taken, in milliseconds; bounds `limits.future`.
+pub(super) const FUTURE_MS_LIMIT: i64 = 3_600_000;
+
 impl Heads {
+    /// Notes that the file has blocks of commits until `last_commit`.
+    pub(super) fn have_blocks_until(&mut self, last_commit: Timestamp) {
+        self.blocks_end = Some(last_commit.plus_millis(FUTURE_MS_LIMIT).as_millis());
+    }
+
+    /// Whether a sample is later than all that was in blocks when the file was opened, so that the newest
+    /// sample seen since then is the newest of all.
+    pub(super) fn is_beyond_blocks(&self, time: Timestamp) -> bool {
+        self.blocks_end.is_none_or(|end| time.as_millis() > end)
+    }
+
     /// The head of an agent, to be changed; copied first when a view shares it.
     pub(super) fn agent_mut(&mut self, agent: AgentNo) -> &mut AgentHead {
         Arc::make_mut(self.agents.entry(agent).or_default())

@@ -49,10 +49,11 @@ pub(super) fn load(
     transaction: &ReadTransaction,
     facts: &FileFacts,
 ) -> Result<Loaded, OpenError> {
+    let last_commit = facts.last_commit_ms.map(Timestamp::from_millis);
     let mut loaded = Loaded {
         catalog: load_catalog(path, transaction)?,
         heads: Heads::default(),
-        last_commit: facts.last_commit_ms.map(Timestamp::from_millis),
+        last_commit,
         next_sequence: facts.next_sequence.max(1),
         log_records: 0,
     };
@@ -178,5 +179,10 @@ fn replay(
             loaded.heads.extend(agent, sequence, rows.into_iter());
         }
     });
+    if !flushed.is_empty() {
+        loaded
+            .heads
+            .have_blocks_until(loaded.last_commit.unwrap_or(Timestamp::MAX));
+    }
     Ok(())
 }

@@ -26,6 +26,8 @@ mod retention;
 mod settings;
 mod shared;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use copies::{VerifyReport, inspect, open_copy, snapshot_file, verify};
 pub use error::{OpenError, WriteError};

@@ -623,7 +623,8 @@ impl History for Moment {
         let newest = head
             .and_then(|h| h.series(slot))
             .and_then(super::head::SeriesHead::newest);
-        if let Some(sample) = newest.filter(|s| s.time <= at && fits(s)) {
+        let is_newest = |s: &Sample| self.heads.is_beyond_blocks(s.time) && s.time <= at && fits(s);
+        if let Some(sample) = newest.filter(is_newest) {
             return Ok(Some(sample));
         }
         // Backwards in time: the stretch that the head covers, then day by day.
@@ -681,6 +682,9 @@ impl History for Moment {
             for item in table.range(from..=to).map_err(|e| backend(&e))? {
                 let (key, value) = item.map_err(|e| backend(&e))?;
                 let (_, time, occurrence, _) = key.value();
+                if alert.resolved_at.is_some_and(|end| end.as_millis() < time) {
+                    break;
+                }
                 if occurrence != alert.occurrence.0 {
                     continue;
                 }
@@ -691,9 +695,6 @@ impl History for Moment {
                 )
                 .map_err(|e| ReadError::Damaged(e.to_string()))?;
                 events.push(event);
-                if alert.resolved_at.is_some_and(|end| end.as_millis() <= time) {
-                    break;
-                }
             }
             Ok(events)
         })
