@@ -86,13 +86,11 @@ impl Info {
             }
             Answer::Text => {
                 let width = facts.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
-                facts
-                    .iter()
-                    .map(|(key, _, text)| {
-                        let name = key.replace('_', " ");
-                        format!("{name:width$}  {}\n", printable(text))
-                    })
-                    .collect()
+                let line = |(key, _, text): &(&str, Value, String)| {
+                    let name = key.replace('_', " ");
+                    format!("{name:width$}  {}\n", printable(text))
+                };
+                facts.iter().map(line).collect::<Vec<_>>().concat()
             }
         };
         output::print(text.as_bytes())

@@ -29,7 +29,7 @@ use crate::{
     group(ArgGroup::new("source").required(true).args(["db", "url"])),
     after_help = "Examples:\n  longwatch report --url http://127.0.0.1:7464\n  \
         longwatch report --db copy.redb --window 7d --format html --out week.html\n  \
-        longwatch report --db copy.redb --from 2026-01-01T00:00:00Z --to 2026-01-02T00:00:00Z --agent planner-1"
+        longwatch report --db copy.redb --from -48h --to -24h --agent planner-1"
 )]
 pub(super) struct Report {
     /// Database file to read

@@ -19,7 +19,7 @@ use crate::{
 #[command(after_help = "Examples:\n  longwatch serve\n  \
     longwatch serve --config /etc/longwatch/longwatch.toml\n  \
     longwatch serve --db /var/lib/longwatch/longwatch.redb --retention 400d\n  \
-    longwatch serve --listen 0.0.0.0:7464 --tokens-file tokens.toml --tls-cert cert.pem --tls-key key.pem")]
+    longwatch serve --listen 0.0.0.0:7464 --tokens-file tokens.toml")]
 pub(super) struct Serve {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "LONGWATCH_CONFIG")]

@@ -1,7 +1,6 @@
 //! The real binary: exit status, places of mistakes, what it prints where.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "helpers of tests fail as tests do"
 )]
 
