@@ -10,6 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// What is done sooner than this needs no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How progress towards a known total looks.
+const BAR: &str = "{msg} [{bar:40}] {percent}% {eta}";
+/// How progress without a known total looks.
+const SPINNER: &str = "{msg} {spinner} {binary_bytes}";
+
 /// A bar that shows up once the work has taken a while.
 pub(super) struct Progress {
     what: &'static str,
@@ -44,9 +49,9 @@ impl Progress {
 
 fn new_bar(what: &'static str, total: u64) -> ProgressBar {
     let (bar, template) = if total > 0 {
-        (ProgressBar::new(total), "{msg} [{bar:40}] {percent}% {eta}")
+        (ProgressBar::new(total), BAR)
     } else {
-        (ProgressBar::new_spinner(), "{msg} {spinner} {binary_bytes}")
+        (ProgressBar::new_spinner(), SPINNER)
     };
     // A template that is not understood leaves the library's own.
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -59,6 +64,18 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_understood() {
+        for template in [BAR, SPINNER] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
 }

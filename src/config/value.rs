@@ -186,9 +186,19 @@ pub(super) fn format_size(bytes: u64) -> String {
         )
 }
 
+/// Longest URL, in bytes.
+const URL_BYTES_MAX: usize = 2_048;
+
 /// Checks that a text is an http or https URL with a host. The error never holds the URL, which may
 /// carry user and password.
 pub(super) fn check_url(text: &str) -> Result<(), String> {
+    if text.len() > URL_BYTES_MAX {
+        return Err(format!("a URL has at most {URL_BYTES_MAX} bytes"));
+    }
+    // The parser drops line breaks, and what is stored is the text.
+    if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err("a URL holds no blanks and no control characters".to_owned());
+    }
     let url = Url::parse(text).map_err(|e| format!("not a URL: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("the URL must begin with http:// or https://".to_owned());
@@ -248,6 +258,8 @@ mod tests {
         ] {
             assert!(check_url(text).is_err(), "{text}");
         }
+        assert!(check_url("http://a/\nb").is_err());
+        assert!(check_url(&format!("http://a/{}", "x".repeat(2_048))).is_err());
         let secret = check_url("gopher://user:hunter2@host/").unwrap_err();
         assert!(!secret.contains("hunter2"), "{secret}");
     }

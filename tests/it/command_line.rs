@@ -1,8 +1,5 @@
 //! The real binary: exit status, places of mistakes, what it prints where.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests fail as tests do"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::{
     fs,

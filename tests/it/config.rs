@@ -367,6 +367,24 @@ fn variables_and_flags_name_themselves() {
     assert_eq!(errors.count(), 1);
 }
 
+proptest::proptest! {
+    /// Whatever a file holds, it is a configuration or every mistake has a place in it.
+    #[test]
+    fn no_file_panics(lines in proptest::collection::vec("(\\[{1,2}[a-z.]{0,8}\\]{1,2}|[a-zä_.]{0,12} ?= ?(['\"\\[{]?[-a-z0-9._:, é]{0,12}['\"\\]}]?)|\\[(http|collect|health)\\]|\\[\\[agents\\]\\]|(interval|listen|agent_id|pid|labels|info) = ('[a-z0-9]{0,5}'|[0-9]{1,25}|\\{a = [0-9.]{1,4}\\}))", 0..12)) {
+        let text = lines.join("\n");
+        let file = file(&text);
+        if let Err(errors) = load(Some(&file.path), NO_ENV, &Overrides::default()) {
+            let count = text.lines().count() + 1;
+            for error in errors.iter() {
+                let Origin::Place { line, column, .. } = &error.origin else {
+                    panic!("{error}")
+                };
+                proptest::prop_assert!((1..=count).contains(line) && *column >= 1, "{}", error);
+            }
+        }
+    }
+}
+
 /// Compares a document with what the list of settings makes of it; `UPDATE_DOCS=1` writes it.
 fn check_document(path: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
