@@ -79,49 +79,57 @@ impl<'a> Packing<'a> {
     }
 }
 
+/// Bytes of the frame that [`Packing`] would choose for `numbers`, 1 to [`FRAME`] of them.
+pub(super) fn frame_len(numbers: &[i64]) -> usize {
+    Frame::choose(numbers).1
+}
+
 impl Frame {
     /// The smallest frame found for `numbers` (1 to [`FRAME`] of them), and its bytes.
     fn choose(numbers: &[i64]) -> (Self, usize) {
         let (low, high) = range(numbers.iter().copied());
-        let width = bits(high.wrapping_sub(low) as u64);
         let plain = Self {
             reference: low,
-            width,
+            width: bits(high.wrapping_sub(low) as u64),
             patches: 0,
         };
         let bytes = plain.bytes(numbers);
-        // Patches cost two bytes and more: nothing to gain on so narrow a frame.
-        if width < 2 {
-            return (plain, bytes);
+        if let Some(patched) = Self::patched(numbers, (low, high)) {
+            let patched_bytes = patched.bytes(numbers);
+            if patched_bytes < bytes {
+                return (patched, patched_bytes);
+            }
         }
-        let patched = Self::patched(numbers);
-        if patched.patches == 0 {
-            return (plain, bytes);
-        }
-        let patched_bytes = patched.bytes(numbers);
-        if patched_bytes < bytes {
-            (patched, patched_bytes)
-        } else {
-            (plain, bytes)
-        }
+        (plain, bytes)
     }
 
-    /// A frame around the bulk of `numbers`.
-    fn patched(numbers: &[i64]) -> Self {
+    /// A frame around the bulk of `numbers`, which range from `low` to `high`, if it promises to be
+    /// smaller than one around all of them.
+    fn patched(numbers: &[i64], (low, high): (i64, i64)) -> Option<Self> {
         // Around a typical number first, so that an outlier below cannot be the reference;
+        let widest = bits(high.wrapping_sub(low) as u64);
         let centre = typical(numbers);
-        let distance = |n: i64| bits(varint::zigzag(n.wrapping_sub(centre)));
-        let near = cheapest_width(numbers, distance);
-        let (low, _) = range(numbers.iter().copied().filter(|&n| distance(n) <= near));
+        let distance = |n: i64| varint::zigzag(n.wrapping_sub(centre));
+        let near = cheaper_width(numbers, distance, widest);
+        let (low, high) = match near {
+            Some(near) => range(
+                numbers
+                    .iter()
+                    .copied()
+                    .filter(|&n| distance(n) <= mask(near)),
+            ),
+            None => (low, high),
+        };
         // then above the lowest of the bulk, where skewed numbers need a bit less.
-        let above = |n: i64| bits(n.wrapping_sub(low) as u64);
-        let width = cheapest_width(numbers, above);
-        let patches = numbers.iter().filter(|&&n| above(n) > width).count();
-        Self {
+        let above = |n: i64| n.wrapping_sub(low) as u64;
+        let bulk = bits(above(high));
+        let width = cheaper_width(numbers, above, bulk).or_else(|| near.map(|_| bulk))?;
+        let patches = numbers.iter().filter(|&&n| above(n) > mask(width)).count();
+        Some(Self {
             reference: low,
             width,
             patches,
-        }
+        })
     }
 
     /// Bytes that [`Self::put`] appends for `numbers`.
@@ -161,11 +169,13 @@ impl Frame {
                 }
             }
         }
-        pack(
-            numbers.iter().map(|&n| self.offset(n).unwrap_or(0)),
-            self.width,
-            out,
-        );
+        let offset = |n: &i64| n.wrapping_sub(self.reference) as u64;
+        if self.patches == 0 {
+            pack(numbers.iter().map(offset), self.width, out);
+        } else {
+            let unpatched = |n: &i64| self.offset(*n).unwrap_or(0);
+            pack(numbers.iter().map(unpatched), self.width, out);
+        }
     }
 }
 
@@ -287,7 +297,7 @@ fn range(mut numbers: impl Iterator<Item = i64>) -> (i64, i64) {
     numbers.fold((first, first), |(low, high), n| (low.min(n), high.max(n)))
 }
 
-/// The median of five numbers spread over the frame.
+/// The median of five of `numbers`, of which there is at least one.
 fn typical(numbers: &[i64]) -> i64 {
     let last = numbers.len() - 1;
     let mut five = [0, 1, 2, 3, 4].map(|i| numbers[last * i / 4]);
@@ -295,22 +305,30 @@ fn typical(numbers: &[i64]) -> i64 {
     five[2]
 }
 
-/// The width in which `numbers` take the fewest bytes, if those that need more become patches.
-fn cheapest_width(numbers: &[i64], needs: impl Fn(i64) -> u32) -> u32 {
-    let mut how_many = [0_usize; 65];
-    for &n in numbers {
-        how_many[needs(n) as usize] += 1;
+/// The width below `widest` in which `numbers` take the fewest bytes, if those that do not fit become
+/// patches; none if `widest` bits for all of them take no more.
+fn cheaper_width(numbers: &[i64], offset: impl Fn(i64) -> u64, widest: u32) -> Option<u32> {
+    // Half words can be compared many at a time; offsets beyond them are patches in any case.
+    let mut offsets = [0_u32; FRAME];
+    for (slot, &n) in offsets.iter_mut().zip(numbers) {
+        *slot = u32::try_from(offset(n)).unwrap_or(u32::MAX);
     }
-    let (mut best, mut best_bytes) = (64, usize::MAX);
-    let mut patch_bytes = 0;
-    for width in (0..=64).rev() {
-        let bytes = packed_len(numbers.len(), width) + patch_bytes;
-        // At equal size the wider one has fewer patches.
-        if bytes < best_bytes {
-            (best, best_bytes) = (width, bytes);
+    let mut best_bytes = packed_len(numbers.len(), widest);
+    let mut best = None;
+    let mut outside = 0;
+    let mut patch_bytes = 1;
+    for width in (0..widest.min(32)).rev() {
+        let now: u32 = offsets.iter().map(|o| u32::from(o >> width != 0)).sum();
+        // Those that need one bit more than this: a position and a zigzag varint.
+        patch_bytes += (now - outside) as usize * (1 + (width as usize + 2).div_ceil(7));
+        outside = now;
+        if patch_bytes >= best_bytes {
+            break;
         }
-        // Its position and the zigzag varint, one bit wider.
-        patch_bytes += how_many[width as usize] * (1 + (width as usize + 1).div_ceil(7));
+        let bytes = packed_len(numbers.len(), width) + patch_bytes;
+        if bytes < best_bytes {
+            (best, best_bytes) = (Some(width), bytes);
+        }
     }
     best
 }

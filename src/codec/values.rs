@@ -24,7 +24,7 @@
 
 use super::{
     Corrupt,
-    bits::{FRAME, Packing, take_frame},
+    bits::{FRAME, Packing, frame_len, take_frame},
     varint,
 };
 
@@ -52,6 +52,9 @@ const POWERS: [f64; 16] = [
 
 /// Exponents that the encoder tries: nanoseconds and the like.
 const TRIED: usize = 10;
+
+/// Frames that the encoder tries each order of differences on.
+const SAMPLED_FRAMES: usize = 3;
 
 const TRUNCATED: Corrupt = Corrupt::new("truncated column of values");
 
@@ -312,16 +315,23 @@ impl Decimals {
     }
 
     fn with(exponent: usize, values: &[f64]) -> Self {
+        let power = POWERS[exponent];
         let mut numbers = Vec::with_capacity(values.len());
         let mut exceptions = Vec::new();
         let first = values.iter().find_map(|v| number_of(*v, exponent));
-        let mut last = first.unwrap_or(0);
-        for (at, &value) in values.iter().enumerate() {
-            match number_of(value, exponent) {
-                Some(number) => last = number,
-                None => exceptions.push(at),
+        for chunk in values.chunks(FRAME) {
+            let at = numbers.len();
+            if push_numbers(chunk, power, &mut numbers) {
+                continue;
             }
-            numbers.push(last);
+            let mut last = numbers[..at].last().copied().or(first).unwrap_or(0);
+            for (i, &value) in chunk.iter().enumerate() {
+                match number_of(value, exponent) {
+                    Some(number) => last = number,
+                    None => exceptions.push(at + i),
+                }
+                numbers[at + i] = last;
+            }
         }
         Self {
             exponent,
@@ -331,52 +341,81 @@ impl Decimals {
     }
 
     /// Appends a decimal column if it takes at most `budget` bytes.
-    fn put(&self, budget: usize, out: &mut Vec<u8>) -> bool {
-        let stride = Stride::of(&self.numbers);
-        let strided;
-        let numbers = match &stride {
-            Some(stride) => {
-                strided = stride.counts(&self.numbers);
-                &strided
-            }
-            None => &self.numbers,
-        };
-        let deltas = differences(numbers);
-        let second = differences(&deltas);
-        let mut best: Option<(u8, Packing<'_>)> = None;
-        for (order, candidate) in [(1, &deltas), (0, numbers), (2, &second)] {
-            let budget = best.as_ref().map_or(budget, |(_, b)| b.len());
-            if let Some(packing) = Packing::within(budget, candidate) {
-                best = Some((order, packing));
-            }
-        }
-        let Some((order, packing)) = best else {
-            return false;
-        };
+    fn put(mut self, budget: usize, out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        out.push(DECIMAL);
+        let stride = Stride::of(&self.numbers);
+        if let Some(stride) = stride {
+            stride.count(&mut self.numbers);
+        }
+        let order = cheapest_order(&self.numbers);
         let flag = if stride.is_some() { STRIDE } else { 0 };
-        out.push(self.exponent as u8 | order << 4 | flag);
+        out.push(DECIMAL);
+        out.push(self.exponent as u8 | (order as u8) << 4 | flag);
         if let Some(stride) = stride {
             varint::put_u64(out, stride.multiplier);
             varint::put_i64(out, stride.origin);
         }
-        if order > 0 {
-            varint::put_i64(out, numbers[0]);
+        for i in 0..order {
+            difference(&mut self.numbers[i..]);
+            varint::put_i64(out, self.numbers[i]);
         }
-        if order > 1 {
-            varint::put_i64(out, deltas[0]);
+        let head = out.len() - start;
+        let packing = budget
+            .checked_sub(head)
+            .and_then(|left| Packing::within(left, &self.numbers[order..]));
+        if let Some(packing) = &packing {
+            packing.put(out);
         }
-        packing.put(out);
-        out.len() - start <= budget
+        packing.is_some()
     }
 }
 
-fn differences(numbers: &[i64]) -> Vec<i64> {
-    numbers
-        .windows(2)
-        .map(|w| w[1].wrapping_sub(w[0]))
-        .collect()
+/// Appends the integers of `values` over `power`; false if some are not those of [`number_of`].
+///
+/// Without branches and conversions, so that it can be vectorised: adding 1.5 * 2^52 leaves a number
+/// below 2^51 in the low bits of the sum, rounded.
+fn push_numbers(values: &[f64], power: f64, numbers: &mut Vec<i64>) -> bool {
+    const MAGIC: f64 = 6_755_399_441_055_744.0;
+    let mut wrong = 0;
+    numbers.extend(values.iter().map(|value| {
+        let shifted = value * power + MAGIC;
+        let number = (shifted.to_bits() as i64).wrapping_sub(MAGIC.to_bits() as i64);
+        wrong |= value.to_bits() ^ ((shifted - MAGIC) / power).to_bits();
+        wrong |= (number.wrapping_add(1 << 51) as u64) >> 52;
+        number
+    }));
+    wrong == 0
+}
+
+/// Turns all numbers but the first into what was added to the one before.
+fn difference(numbers: &mut [i64]) {
+    let mut before = numbers.first().copied().unwrap_or(0);
+    for number in numbers.iter_mut().skip(1) {
+        (before, *number) = (*number, number.wrapping_sub(before));
+    }
+}
+
+/// How often to take differences so that the least remains, judged by some of the frames.
+fn cheapest_order(numbers: &[i64]) -> usize {
+    let mut bytes = [0; 3];
+    let frames = numbers.len().div_ceil(FRAME);
+    for chunk in numbers
+        .chunks(FRAME)
+        .step_by(frames.div_ceil(SAMPLED_FRAMES))
+    {
+        let mut copy = [0; FRAME];
+        let copy = &mut copy[..chunk.len()];
+        copy.copy_from_slice(chunk);
+        let mut leading = 0;
+        for (order, bytes) in bytes.iter_mut().enumerate().take(chunk.len()) {
+            *bytes += leading + frame_len(&copy[order..]);
+            difference(&mut copy[order..]);
+            leading += varint::len_u64(varint::zigzag(copy[order]));
+        }
+    }
+    // At equal size the lower order has less to undo.
+    let order = (0..bytes.len().min(numbers.len())).min_by_key(|order| bytes[*order]);
+    order.unwrap_or(0)
 }
 
 /// Numbers that are all `origin` plus a multiple of `multiplier`.
@@ -390,34 +429,72 @@ impl Stride {
     /// The widest stride of `numbers`, if it is worth its bytes.
     fn of(numbers: &[i64]) -> Option<Self> {
         let origin = *numbers.first()?;
-        let mut multiplier = 0;
+        let mut divisor = Divisor::new(0);
         for number in numbers {
-            multiplier = gcd(multiplier, number.wrapping_sub(origin).unsigned_abs());
-            if multiplier == 1 {
-                return None;
+            let distance = number.wrapping_sub(origin);
+            if !divisor.divides(distance) {
+                divisor = Divisor::new(gcd(divisor.value, distance.unsigned_abs()));
+                if divisor.value == 1 {
+                    return None;
+                }
             }
         }
+        let multiplier = divisor.value;
         let saved = numbers.len() * multiplier.checked_ilog2()? as usize / 8;
         let cost = varint::len_u64(multiplier) + varint::len_u64(varint::zigzag(origin));
         (saved > cost).then_some(Self { multiplier, origin })
     }
 
-    /// Each number's count of multipliers from the origin.
-    fn counts(self, numbers: &[i64]) -> Vec<i64> {
-        numbers
-            .iter()
-            .map(|n| {
-                n.wrapping_sub(self.origin)
-                    .wrapping_div(self.multiplier as i64)
-            })
-            .collect()
+    /// Turns each number into its count of multipliers from the origin.
+    fn count(self, numbers: &mut [i64]) {
+        let divisor = Divisor::new(self.multiplier);
+        for number in numbers {
+            *number = divisor.quotient(number.wrapping_sub(self.origin));
+        }
     }
 
-    /// The inverse of [`Self::counts`].
+    /// The inverse of [`Self::count`].
     fn number(self, count: i64) -> i64 {
         count
             .wrapping_mul(self.multiplier as i64)
             .wrapping_add(self.origin)
+    }
+}
+
+/// A divisor for exact divisions, each a shift and a multiplication. Source: T. Granlund and
+/// P. Montgomery, "Division by invariant integers using multiplication", section 9.
+#[derive(Debug, Clone, Copy)]
+struct Divisor {
+    value: u64,
+    shift: u32,
+    /// Of the odd part, modulo 2^64.
+    inverse: i64,
+}
+
+impl Divisor {
+    fn new(value: u64) -> Self {
+        let shift = value.trailing_zeros().min(63);
+        let odd = (value >> shift) as i64;
+        // An odd number is its own inverse modulo 8, and each step doubles the bits that are right.
+        let mut inverse = odd;
+        for _ in 0..5 {
+            inverse = inverse.wrapping_mul(2_i64.wrapping_sub(odd.wrapping_mul(inverse)));
+        }
+        Self {
+            value,
+            shift,
+            inverse,
+        }
+    }
+
+    /// `number` / divisor; a number of no meaning unless the divisor divides it.
+    fn quotient(self, number: i64) -> i64 {
+        (number >> self.shift).wrapping_mul(self.inverse)
+    }
+
+    fn divides(self, number: i64) -> bool {
+        let whole = self.quotient(number).checked_mul(self.value as i64);
+        whole == Some(number)
     }
 }
 
@@ -432,7 +509,7 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
 fn take_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Corrupt> {
     let (&shape, rest) = input.split_first().ok_or(TRUNCATED)?;
     *input = rest;
-    let power = POWERS[usize::from(shape & 0x0f)];
+    let exponent = usize::from(shape & 0x0f);
     let order = usize::from(shape >> 4 & 3);
     if shape & 0x80 != 0 || order > 2 {
         return Err(Corrupt::new("unknown shape of a decimal column"));
@@ -440,25 +517,37 @@ fn take_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(
     if order > count {
         return Err(Corrupt::new("decimal column shorter than its order"));
     }
-    let mut stride = Stride {
-        multiplier: 1,
-        origin: 0,
+    let stride = if shape & STRIDE == 0 {
+        None
+    } else {
+        let multiplier = varint::take_u64(input)?;
+        let origin = varint::take_i64(input)?;
+        Some(Stride { multiplier, origin })
     };
-    if shape & STRIDE != 0 {
-        stride.multiplier = varint::take_u64(input)?;
-        stride.origin = varint::take_i64(input)?;
+    let mut leading = [0_i64; 2];
+    for number in &mut leading[..order] {
+        *number = varint::take_i64(input)?;
     }
-    let value = |number| value_of(stride.number(number), power);
-    let mut last = 0_i64;
-    let mut slope = 0_i64;
+    let [mut last, mut slope] = leading;
+    let finish = |numbers: &mut [i64], out: &mut Vec<f64>| {
+        if let Some(stride) = stride {
+            for number in numbers.iter_mut() {
+                *number = stride.number(*number);
+            }
+        }
+        if exponent == 0 {
+            out.extend(numbers.iter().map(|n| *n as f64));
+        } else {
+            let power = POWERS[exponent];
+            out.extend(numbers.iter().map(|n| value_of(*n, power)));
+        }
+    };
     if order > 0 {
-        last = varint::take_i64(input)?;
-        out.push(value(last));
+        finish(&mut [last], out);
     }
     if order > 1 {
-        slope = varint::take_i64(input)?;
         last = last.wrapping_add(slope);
-        out.push(value(last));
+        finish(&mut [last], out);
     }
     let mut frame = [0; FRAME];
     let mut left = count - order;
@@ -466,20 +555,24 @@ fn take_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(
         let numbers = &mut frame[..left.min(FRAME)];
         take_frame(input, numbers)?;
         left -= numbers.len();
-        for number in numbers.iter_mut() {
-            match order {
-                0 => last = *number,
-                1 => last = last.wrapping_add(*number),
-                _ => {
-                    slope = slope.wrapping_add(*number);
-                    last = last.wrapping_add(slope);
-                }
-            }
-            *number = last;
+        if order > 1 {
+            slope = sum_up(slope, numbers);
         }
-        out.extend(numbers.iter().map(|n| value(*n)));
+        if order > 0 {
+            last = sum_up(last, numbers);
+        }
+        finish(numbers, out);
     }
     Ok(())
+}
+
+/// The inverse of [`difference`] for numbers behind `last`; returns the last of them.
+fn sum_up(mut last: i64, numbers: &mut [i64]) -> i64 {
+    for number in numbers {
+        last = last.wrapping_add(*number);
+        *number = last;
+    }
+    last
 }
 
 #[cfg(test)]
