@@ -2,6 +2,7 @@
 
 mod bits;
 mod corrupt;
+mod integers;
 pub mod times;
 pub mod values;
 pub mod varint;
