@@ -332,3 +332,71 @@ fn cheaper_width(numbers: &[i64], offset: impl Fn(i64) -> u64, widest: u32) -> O
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packed(numbers: &[i64]) -> Vec<u8> {
+        let packing = Packing::within(usize::MAX, numbers).unwrap();
+        let mut out = Vec::new();
+        packing.put(&mut out);
+        assert_eq!(out.len(), packing.len());
+        assert!(out.is_empty() || Packing::within(out.len() - 1, numbers).is_none());
+        let mut input = &out[..];
+        let mut back = vec![0; numbers.len()];
+        for chunk in back.chunks_mut(FRAME) {
+            take_frame(&mut input, chunk).unwrap();
+        }
+        assert_eq!(back, numbers);
+        assert!(input.is_empty());
+        out
+    }
+
+    #[test]
+    fn bytes_are_frozen() {
+        assert_eq!(packed(&[]), []);
+        assert_eq!(packed(&[-1, -1, -1]), [0, 1]);
+        assert_eq!(packed(&[10, 11, 13]), [2, 20, 0b11_01_00]);
+        let mut outlier = [5; FRAME];
+        outlier[3] = 1000;
+        outlier[9] = -2;
+        assert_eq!(packed(&outlier), [0x80, 10, 2, 3, 0xc6, 0x0f, 9, 13]);
+        let mut full = [0; FRAME + 1];
+        (full[0], full[1], full[128]) = (i64::MIN, i64::MAX, 7);
+        assert_eq!(packed(&full)[..3], [0x80, 0, 2]);
+    }
+
+    #[test]
+    fn an_outlier_costs_its_own_bytes_only() {
+        let even: Vec<i64> = (0..300).map(|i| i * 37 % 64).collect();
+        let mut outliers = even.clone();
+        (outliers[5], outliers[150], outliers[299]) = (i64::MIN, 1 << 40, -70_000);
+        assert!(packed(&outliers).len() <= packed(&even).len() + 3 + 11 + 8 + 5);
+    }
+
+    proptest! {
+        #[test]
+        fn every_width_round_trips(width in 0..64_u32, count in 1..300_usize, seed: u64, from: i64) {
+            let mut random = seed | 1;
+            let numbers: Vec<i64> = (0..count)
+                .map(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    from.wrapping_add((random >> (63 - width)) as i64)
+                })
+                .collect();
+            packed(&numbers);
+        }
+
+        #[test]
+        fn mixtures_round_trip(
+            numbers in prop::collection::vec(
+                prop_oneof![20 => -9..9_i64, 2 => -9_000..9_000_i64, 1 => any::<i64>()],
+                0..300,
+            ),
+        ) {
+            packed(&numbers);
+        }
+    }
+}

@@ -128,12 +128,16 @@ fn cheapest_order(numbers: &[i64]) -> usize {
         let mut copy = [0; FRAME];
         let copy = &mut copy[..chunk.len()];
         copy.copy_from_slice(chunk);
-        let mut leading = 0;
         for (order, bytes) in bytes.iter_mut().enumerate().take(chunk.len()) {
-            *bytes += leading + frame_len(&copy[order..]);
+            *bytes += frame_len(&copy[order..]);
             difference(&mut copy[order..]);
-            leading += varint::len_u64(varint::zigzag(copy[order]));
         }
+    }
+    // Leading numbers come once, and not in a frame.
+    if let [first, second, ..] = *numbers {
+        let first_len = varint::len_u64(varint::zigzag(first));
+        bytes[1] += first_len;
+        bytes[2] += first_len + varint::len_u64(varint::zigzag(second.wrapping_sub(first)));
     }
     // At equal size the lower order has less to undo.
     let order = (0..bytes.len().min(numbers.len())).min_by_key(|order| bytes[*order]);
@@ -242,4 +246,80 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn column(numbers: &[i64]) -> Vec<u8> {
+        let mut out = vec![9];
+        assert!(put(5, numbers.to_vec(), usize::MAX, &mut out));
+        let len = out.len() - 1;
+        assert!(!put(5, numbers.to_vec(), len - 1, &mut out));
+        assert_eq!(out.len() - 1, len);
+        let mut input = &out[1..];
+        let mut back = Vec::new();
+        take(&mut input, numbers.len(), |meaning, part| {
+            assert_eq!(meaning, 5);
+            back.extend_from_slice(part);
+        })
+        .unwrap();
+        assert_eq!(back, numbers);
+        assert!(input.is_empty());
+        out.split_off(1)
+    }
+
+    #[test]
+    fn bytes_are_frozen() {
+        // As they are; differences; differences of differences; strided.
+        assert_eq!(column(&[7, 9, 8]), [0x05, 2, 14, 0b01_10_00]);
+        let line: Vec<i64> = (0..20).map(|i| 1000 + i * 3 + i % 2).collect();
+        assert_eq!(column(&line)[..2], [0x15, 0xd0]);
+        let bend: Vec<i64> = (0..20).map(|i| i * i * 100).collect();
+        assert_eq!(column(&bend), [0x65, 100, 0, 0, 2, 0, 4]);
+        let pages: Vec<i64> = (0..20).map(|i| 4096 * (i * 7 % 4) + 1).collect();
+        assert_eq!(
+            column(&pages),
+            [0x45, 0x80, 0x20, 2, 2, 0, 0x6c, 0x6c, 0x6c, 0x6c, 0x6c]
+        );
+    }
+
+    #[test]
+    fn strides_reach_the_ends() {
+        let far = [i64::MIN, 0, i64::MIN, 0];
+        column(&far.repeat(10));
+        column(&[i64::MIN, -1, i64::MAX - 1].repeat(10));
+        column(&[0, 3 << 61, 0, 3 << 60].repeat(10));
+    }
+
+    proptest! {
+        #[test]
+        fn any_numbers_round_trip(numbers in prop::collection::vec(any::<i64>(), 1..300)) {
+            column(&numbers);
+        }
+
+        #[test]
+        fn strided_numbers_round_trip(
+            multiplier: u64,
+            shift in 0..64_u32,
+            origin: i64,
+            counts in prop::collection::vec(-50..50_i64, 1..300),
+        ) {
+            let multiplier = (multiplier >> shift) as i64;
+            let numbers: Vec<i64> = counts
+                .iter()
+                .map(|k| origin.wrapping_add(multiplier.wrapping_mul(*k)))
+                .collect();
+            column(&numbers);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, count in 0..1000_usize) {
+            let mut given = 0;
+            let _ = take(&mut &bytes[..], count, |_, part| given += part.len());
+            prop_assert!(given <= count);
+        }
+    }
 }

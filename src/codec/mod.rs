@@ -2,7 +2,9 @@
 
 mod bits;
 mod corrupt;
+mod decimal;
 mod integers;
+mod runs;
 pub mod times;
 pub mod values;
 pub mod varint;
