@@ -103,27 +103,29 @@ impl Frame {
         (plain, bytes)
     }
 
-    /// A frame around the bulk of `numbers`, which range from `low` to `high`, if it promises to be
-    /// smaller than one around all of them.
+    /// A frame around the bulk of `numbers`, which range from `low` to `high`; none if the bulk is
+    /// all of them.
     fn patched(numbers: &[i64], (low, high): (i64, i64)) -> Option<Self> {
         // Around a typical number first, so that an outlier below cannot be the reference;
         let widest = bits(high.wrapping_sub(low) as u64);
         let centre = typical(numbers);
         let distance = |n: i64| varint::zigzag(n.wrapping_sub(centre));
-        let near = cheaper_width(numbers, distance, widest);
-        let (low, high) = match near {
-            Some(near) => range(
-                numbers
-                    .iter()
-                    .copied()
-                    .filter(|&n| distance(n) <= mask(near)),
-            ),
-            None => (low, high),
+        let distances = halves(numbers, distance, widest);
+        let near = cheapest_width(&distances, numbers.len(), widest, true);
+        let (low, high) = if near < widest {
+            let bulk = numbers.iter().copied();
+            range(bulk.filter(|&n| distance(n) <= mask(near)))
+        } else {
+            (low, high)
         };
         // then above the lowest of the bulk, where skewed numbers need a bit less.
         let above = |n: i64| n.wrapping_sub(low) as u64;
         let bulk = bits(above(high));
-        let width = cheaper_width(numbers, above, bulk).or_else(|| near.map(|_| bulk))?;
+        let offsets = halves(numbers, above, widest);
+        let width = cheapest_width(&offsets, numbers.len(), bulk, near == widest);
+        if width == widest {
+            return None;
+        }
         let patches = numbers.iter().filter(|&&n| above(n) > mask(width)).count();
         Some(Self {
             reference: low,
@@ -305,19 +307,39 @@ fn typical(numbers: &[i64]) -> i64 {
     five[2]
 }
 
-/// The width below `widest` in which `numbers` take the fewest bytes, if those that do not fit become
-/// patches; none if `widest` bits for all of them take no more.
-fn cheaper_width(numbers: &[i64], offset: impl Fn(i64) -> u64, widest: u32) -> Option<u32> {
-    // Half words can be compared many at a time; offsets beyond them are patches in any case.
-    let mut offsets = [0_u32; FRAME];
-    for (slot, &n) in offsets.iter_mut().zip(numbers) {
-        *slot = u32::try_from(offset(n)).unwrap_or(u32::MAX);
+/// Offsets of `numbers` in half words, of which many are compared at a time; larger offsets become the
+/// largest. The numbers range over `widest` bits, and zeros fill the rest.
+fn halves(numbers: &[i64], offset: impl Fn(i64) -> u64, widest: u32) -> [u32; FRAME] {
+    let mut halves = [0; FRAME];
+    let pairs = halves.iter_mut().zip(numbers);
+    if widest < 32 {
+        // They fit, a sign included: no need to compare.
+        pairs.for_each(|(half, n)| *half = offset(*n) as u32);
+    } else {
+        pairs.for_each(|(half, n)| *half = u32::try_from(offset(*n)).unwrap_or(u32::MAX));
     }
-    let mut best_bytes = packed_len(numbers.len(), widest);
-    let mut best = None;
+    halves
+}
+
+/// The width, at most `widest`, in which the first `count` of `offsets` take the fewest bytes, if
+/// those that do not fit become patches; `all_fit` says that none is wider than `widest`.
+fn cheapest_width(offsets: &[u32; FRAME], count: usize, widest: u32, all_fit: bool) -> u32 {
+    // Half words do not tell widths beyond their own.
+    let known = all_fit || widest >= 32;
+    let mut best = widest;
+    let mut best_bytes = if known {
+        packed_len(count, widest)
+    } else {
+        usize::MAX
+    };
+    let narrower = if known {
+        0..widest.min(32)
+    } else {
+        0..widest + 1
+    };
     let mut outside = 0;
-    let mut patch_bytes = 1;
-    for width in (0..widest.min(32)).rev() {
+    let mut patch_bytes = 0;
+    for width in narrower.rev() {
         let now: u32 = offsets.iter().map(|o| u32::from(o >> width != 0)).sum();
         // Those that need one bit more than this: a position and a zigzag varint.
         patch_bytes += (now - outside) as usize * (1 + (width as usize + 2).div_ceil(7));
@@ -325,9 +347,9 @@ fn cheaper_width(numbers: &[i64], offset: impl Fn(i64) -> u64, widest: u32) -> O
         if patch_bytes >= best_bytes {
             break;
         }
-        let bytes = packed_len(numbers.len(), width) + patch_bytes;
+        let bytes = packed_len(count, width) + patch_bytes + usize::from(outside > 0);
         if bytes < best_bytes {
-            (best, best_bytes) = (Some(width), bytes);
+            (best, best_bytes) = (width, bytes);
         }
     }
     best
