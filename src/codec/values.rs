@@ -1,7 +1,7 @@
 //! Columns of values: every bit of every double comes back, NaN payloads and the sign of zero included.
 //!
 //! No values take no bytes. Otherwise the first byte says how the rest is written; the encoder takes
-//! the smallest that it knows, and other first bytes are left to encodings to come:
+//! the smallest that it finds, and other first bytes are left to encodings to come:
 //!
 //! ```text
 //! 0 raw       | 8 bytes a value, little endian |
@@ -35,7 +35,7 @@ const BITS: u8 = 15;
 
 const TRUNCATED: Corrupt = Corrupt::new("truncated column of values");
 
-/// Appends a column of `values` to `out`, in the smallest encoding.
+/// Appends a column of `values` to `out`, in the smallest encoding found: at most 1 + 8 bytes a value.
 pub fn encode(values: &[f64], out: &mut Vec<u8>) {
     let Some(&first) = values.first() else {
         return;
