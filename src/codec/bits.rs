@@ -79,49 +79,59 @@ impl<'a> Packing<'a> {
     }
 }
 
+/// Bytes of the frame that [`Packing`] would choose for `numbers`, 1 to [`FRAME`] of them.
+pub(super) fn frame_len(numbers: &[i64]) -> usize {
+    Frame::choose(numbers).1
+}
+
 impl Frame {
     /// The smallest frame found for `numbers` (1 to [`FRAME`] of them), and its bytes.
     fn choose(numbers: &[i64]) -> (Self, usize) {
         let (low, high) = range(numbers.iter().copied());
-        let width = bits(high.wrapping_sub(low) as u64);
         let plain = Self {
             reference: low,
-            width,
+            width: bits(high.wrapping_sub(low) as u64),
             patches: 0,
         };
         let bytes = plain.bytes(numbers);
-        // Patches cost two bytes and more: nothing to gain on so narrow a frame.
-        if width < 2 {
-            return (plain, bytes);
+        if let Some(patched) = Self::patched(numbers, (low, high)) {
+            let patched_bytes = patched.bytes(numbers);
+            if patched_bytes < bytes {
+                return (patched, patched_bytes);
+            }
         }
-        let patched = Self::patched(numbers);
-        if patched.patches == 0 {
-            return (plain, bytes);
-        }
-        let patched_bytes = patched.bytes(numbers);
-        if patched_bytes < bytes {
-            (patched, patched_bytes)
-        } else {
-            (plain, bytes)
-        }
+        (plain, bytes)
     }
 
-    /// A frame around the bulk of `numbers`.
-    fn patched(numbers: &[i64]) -> Self {
+    /// A frame around the bulk of `numbers`, which range from `low` to `high`; none if the bulk is
+    /// all of them.
+    fn patched(numbers: &[i64], (low, high): (i64, i64)) -> Option<Self> {
         // Around a typical number first, so that an outlier below cannot be the reference;
+        let widest = bits(high.wrapping_sub(low) as u64);
         let centre = typical(numbers);
-        let distance = |n: i64| bits(varint::zigzag(n.wrapping_sub(centre)));
-        let near = cheapest_width(numbers, distance);
-        let (low, _) = range(numbers.iter().copied().filter(|&n| distance(n) <= near));
+        let distance = |n: i64| varint::zigzag(n.wrapping_sub(centre));
+        let distances = halves(numbers, distance, widest);
+        let near = cheapest_width(&distances, numbers.len(), widest, true);
+        let (low, high) = if near < widest {
+            let bulk = numbers.iter().copied();
+            range(bulk.filter(|&n| distance(n) <= mask(near)))
+        } else {
+            (low, high)
+        };
         // then above the lowest of the bulk, where skewed numbers need a bit less.
-        let above = |n: i64| bits(n.wrapping_sub(low) as u64);
-        let width = cheapest_width(numbers, above);
-        let patches = numbers.iter().filter(|&&n| above(n) > width).count();
-        Self {
+        let above = |n: i64| n.wrapping_sub(low) as u64;
+        let bulk = bits(above(high));
+        let offsets = halves(numbers, above, widest);
+        let width = cheapest_width(&offsets, numbers.len(), bulk, near == widest);
+        if width == widest {
+            return None;
+        }
+        let patches = numbers.iter().filter(|&&n| above(n) > mask(width)).count();
+        Some(Self {
             reference: low,
             width,
             patches,
-        }
+        })
     }
 
     /// Bytes that [`Self::put`] appends for `numbers`.
@@ -161,11 +171,13 @@ impl Frame {
                 }
             }
         }
-        pack(
-            numbers.iter().map(|&n| self.offset(n).unwrap_or(0)),
-            self.width,
-            out,
-        );
+        let offset = |n: &i64| n.wrapping_sub(self.reference) as u64;
+        if self.patches == 0 {
+            pack(numbers.iter().map(offset), self.width, out);
+        } else {
+            let unpatched = |n: &i64| self.offset(*n).unwrap_or(0);
+            pack(numbers.iter().map(unpatched), self.width, out);
+        }
     }
 }
 
@@ -287,7 +299,7 @@ fn range(mut numbers: impl Iterator<Item = i64>) -> (i64, i64) {
     numbers.fold((first, first), |(low, high), n| (low.min(n), high.max(n)))
 }
 
-/// The median of five numbers spread over the frame.
+/// The median of five of `numbers`, of which there is at least one.
 fn typical(numbers: &[i64]) -> i64 {
     let last = numbers.len() - 1;
     let mut five = [0, 1, 2, 3, 4].map(|i| numbers[last * i / 4]);
@@ -295,22 +307,118 @@ fn typical(numbers: &[i64]) -> i64 {
     five[2]
 }
 
-/// The width in which `numbers` take the fewest bytes, if those that need more become patches.
-fn cheapest_width(numbers: &[i64], needs: impl Fn(i64) -> u32) -> u32 {
-    let mut how_many = [0_usize; 65];
-    for &n in numbers {
-        how_many[needs(n) as usize] += 1;
+/// Offsets of `numbers` in half words, of which many are compared at a time; larger offsets become the
+/// largest. The numbers range over `widest` bits, and zeros fill the rest.
+fn halves(numbers: &[i64], offset: impl Fn(i64) -> u64, widest: u32) -> [u32; FRAME] {
+    let mut halves = [0; FRAME];
+    let pairs = halves.iter_mut().zip(numbers);
+    if widest < 32 {
+        // They fit, a sign included: no need to compare.
+        pairs.for_each(|(half, n)| *half = offset(*n) as u32);
+    } else {
+        pairs.for_each(|(half, n)| *half = u32::try_from(offset(*n)).unwrap_or(u32::MAX));
     }
-    let (mut best, mut best_bytes) = (64, usize::MAX);
+    halves
+}
+
+/// The width, at most `widest`, in which the first `count` of `offsets` take the fewest bytes, if
+/// those that do not fit become patches; `all_fit` says that none is wider than `widest`.
+fn cheapest_width(offsets: &[u32; FRAME], count: usize, widest: u32, all_fit: bool) -> u32 {
+    // Half words do not tell widths beyond their own.
+    let known = all_fit || widest >= 32;
+    let mut best = widest;
+    let mut best_bytes = if known {
+        packed_len(count, widest)
+    } else {
+        usize::MAX
+    };
+    let narrower = if known {
+        0..widest.min(32)
+    } else {
+        0..widest + 1
+    };
+    let mut outside = 0;
     let mut patch_bytes = 0;
-    for width in (0..=64).rev() {
-        let bytes = packed_len(numbers.len(), width) + patch_bytes;
-        // At equal size the wider one has fewer patches.
+    for width in narrower.rev() {
+        let now: u32 = offsets.iter().map(|o| u32::from(o >> width != 0)).sum();
+        // Those that need one bit more than this: a position and a zigzag varint.
+        patch_bytes += (now - outside) as usize * (1 + (width as usize + 2).div_ceil(7));
+        outside = now;
+        if patch_bytes >= best_bytes {
+            break;
+        }
+        let bytes = packed_len(count, width) + patch_bytes + usize::from(outside > 0);
         if bytes < best_bytes {
             (best, best_bytes) = (width, bytes);
         }
-        // Its position and the zigzag varint, one bit wider.
-        patch_bytes += how_many[width as usize] * (1 + (width as usize + 1).div_ceil(7));
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packed(numbers: &[i64]) -> Vec<u8> {
+        let packing = Packing::within(usize::MAX, numbers).unwrap();
+        let mut out = Vec::new();
+        packing.put(&mut out);
+        assert_eq!(out.len(), packing.len());
+        assert!(out.is_empty() || Packing::within(out.len() - 1, numbers).is_none());
+        let mut input = &out[..];
+        let mut back = vec![0; numbers.len()];
+        for chunk in back.chunks_mut(FRAME) {
+            take_frame(&mut input, chunk).unwrap();
+        }
+        assert_eq!(back, numbers);
+        assert!(input.is_empty());
+        out
+    }
+
+    #[test]
+    fn bytes_are_frozen() {
+        assert_eq!(packed(&[]), []);
+        assert_eq!(packed(&[-1, -1, -1]), [0, 1]);
+        assert_eq!(packed(&[10, 11, 13]), [2, 20, 0b11_01_00]);
+        let mut outlier = [5; FRAME];
+        outlier[3] = 1000;
+        outlier[9] = -2;
+        assert_eq!(packed(&outlier), [0x80, 10, 2, 3, 0xc6, 0x0f, 9, 13]);
+        let mut full = [0; FRAME + 1];
+        (full[0], full[1], full[128]) = (i64::MIN, i64::MAX, 7);
+        assert_eq!(packed(&full)[..3], [0x80, 0, 2]);
+    }
+
+    #[test]
+    fn an_outlier_costs_its_own_bytes_only() {
+        let even: Vec<i64> = (0..300).map(|i| i * 37 % 64).collect();
+        let mut outliers = even.clone();
+        (outliers[5], outliers[150], outliers[299]) = (i64::MIN, 1 << 40, -70_000);
+        assert!(packed(&outliers).len() <= packed(&even).len() + 3 + 11 + 8 + 5);
+    }
+
+    proptest! {
+        #[test]
+        fn every_width_round_trips(width in 0..64_u32, count in 1..300_usize, seed: u64, from: i64) {
+            let mut random = seed | 1;
+            let numbers: Vec<i64> = (0..count)
+                .map(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    from.wrapping_add((random >> (63 - width)) as i64)
+                })
+                .collect();
+            packed(&numbers);
+        }
+
+        #[test]
+        fn mixtures_round_trip(
+            numbers in prop::collection::vec(
+                prop_oneof![20 => -9..9_i64, 2 => -9_000..9_000_i64, 1 => any::<i64>()],
+                0..300,
+            ),
+        ) {
+            packed(&numbers);
+        }
+    }
 }

@@ -3,7 +3,10 @@
 mod bits;
 mod block;
 mod corrupt;
+mod decimal;
+mod integers;
 mod record;
+mod runs;
 pub mod times;
 pub mod values;
 pub mod varint;

@@ -22,7 +22,7 @@ const STEADY: u8 = 0;
 const DELTAS: u8 = 1;
 const GRID: u8 = 2;
 
-/// Appends a column of `times` to `out`, in the smallest encoding.
+/// Appends a column of `times` to `out`, in the smallest encoding found.
 pub fn encode(times: &[i64], out: &mut Vec<u8>) {
     let Some((&first, rest)) = times.split_first() else {
         return;
@@ -179,6 +179,16 @@ mod tests {
         assert_eq!(encoded(&[-3]), [0, 5]);
         assert_eq!(encoded(&[1000, 2000, 3000]), [0, 0xd0, 0x0f, 0xd0, 0x0f]);
         assert_eq!(encoded(&[0, 1, 3, 4]), [1, 0, 1, 2, 0b010]);
+    }
+
+    #[test]
+    fn bytes_of_a_grid_are_frozen() {
+        let jitter = [0, 3, -3, 3, -3, 2, -3, 3, 0, -3, 3, -2, 3, -3, 1, 0, 0];
+        let times: Vec<i64> = jitter.iter().zip(0..).map(|(j, i)| i * 1000 + j).collect();
+        assert_eq!(
+            encoded(&times),
+            [2, 0, 0xd0, 0x0f, 3, 5, 0x86, 0x51, 0x78, 0x70, 0x0c, 0x6e]
+        );
     }
 
     #[test]

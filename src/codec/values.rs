@@ -1,61 +1,41 @@
 //! Columns of values: every bit of every double comes back, NaN payloads and the sign of zero included.
 //!
 //! No values take no bytes. Otherwise the first byte says how the rest is written; the encoder takes
-//! the smallest that it knows, and other first bytes are left to encodings to come:
+//! the smallest that it finds, and other first bytes are left to encodings to come:
 //!
 //! ```text
 //! 0 raw       | 8 bytes a value, little endian |
 //! 1 constant  | the bits of all values: 0..8 bytes, little endian, low zero bytes left out |
-//! 2 decimal   | u8 shape | [stride] | leading numbers | frames of the rest |
-//! 3 patched   | varint runs | runs | a column (0, 1 or 2) of as many values |
+//! 2 integers  | a column of integers (`integers.rs`), whose meaning says what the values are |
+//! 3 patched   | runs (`runs.rs`) | a column (0, 1 or 2) of as many values, the runs' among them |
 //! ```
 //!
-//! **Decimal.** Value = number / 10^e, where numbers are integers: gauges carry few decimals and
+//! **Integers.** Meaning 0 to 14: value = integer / 10^meaning, since gauges carry few decimals and
 //! counters none. Source of the idea: A. Afroozeh and others, "ALP: Adaptive Lossless Floating-Point
-//! Compression". Shape: bits 0-3 the exponent e, bits 4-5 the order of differences (0, 1, 2), bit 6
-//! set if a stride follows, bit 7 clear. A stride is two varints: a multiplier m >= 2 and (zigzag) an
-//! origin o; numbers are then o + m k, and k stand in for them (memory grows by pages). As many
-//! leading numbers as the order says follow as zigzag varints: the first number, the first
-//! difference. Frames: see `bits.rs`. All arithmetic wraps.
+//! Compression". Meaning 15: the integer is the value's bits; values of one sign and magnitude share
+//! the upper ones, and single precision leaves the lower ones zero, which is a stride.
 //!
-//! **Patched.** Values that would spoil the others' encoding, such as stale markers, stand in runs
-//! of equal bits: varint values since the last run, varint ((length - 1) * 8 + kind), and 8 bytes for
-//! kind 0. The column behind holds anything in their places.
+//! **Patched.** Values that would spoil the others' encoding, such as stale markers, stand aside; the
+//! column holds anything in their places.
 
 use super::{
     Corrupt,
-    bits::{FRAME, Packing, take_frame},
-    varint,
+    bits::FRAME,
+    decimal, integers,
+    runs::{self, KINDS},
 };
 
 const RAW: u8 = 0;
 const CONSTANT: u8 = 1;
-const DECIMAL: u8 = 2;
+const INTEGERS: u8 = 2;
 const PATCHED: u8 = 3;
 
-const STRIDE: u8 = 0x40;
-
-/// Bits of the values that need no bytes of their own in a run; kind 1 is the first.
-const KINDS: [u64; 5] = [
-    // The stale marker of Prometheus, its ordinary NaN, the infinities, minus zero.
-    0x7ff0_0000_0000_0002,
-    0x7ff8_0000_0000_0001,
-    0x7ff0_0000_0000_0000,
-    0xfff0_0000_0000_0000,
-    0x8000_0000_0000_0000,
-];
-
-/// Powers of ten; doubles hold these exactly.
-const POWERS: [f64; 16] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-];
-
-/// Exponents that the encoder tries: nanoseconds and the like.
-const TRIED: usize = 10;
+/// The meaning of integers that are the bits of doubles; below it, it is the power of ten.
+const BITS: u8 = 15;
 
 const TRUNCATED: Corrupt = Corrupt::new("truncated column of values");
 
-/// Appends a column of `values` to `out`, in the smallest encoding.
+/// Appends a column of `values` to `out`, in the smallest encoding found: at most 1 + 8 bytes a value.
 pub fn encode(values: &[f64], out: &mut Vec<u8>) {
     let Some(&first) = values.first() else {
         return;
@@ -64,8 +44,22 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) {
         put_constant(first, out);
         return;
     }
+    let start = out.len();
     let raw = values.len() * 8;
-    if !put_decimal(values, raw, out) {
+    let mut budget = raw;
+    if let Some(decimals) = Integers::decimals(values)
+        && decimals.put(values, budget, out)
+    {
+        budget = out.len() - start - 1;
+    }
+    // Bits of doubles seldom take less than half of them.
+    if budget > raw / 2 {
+        let end = out.len();
+        if Integers::bits(values).put(values, budget, out) {
+            out.drain(start..end);
+        }
+    }
+    if out.len() == start {
         out.push(RAW);
         out.reserve(raw);
         out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
@@ -89,7 +83,7 @@ pub fn decode(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Corr
     if tag != PATCHED {
         return take_plain(tag, input, count, out);
     }
-    let runs = take_runs(&mut input, count)?;
+    let runs = runs::take(&mut input, count)?;
     let (&tag, input) = input.split_first().ok_or(TRUNCATED)?;
     let start = out.len();
     take_plain(tag, input, count, out)?;
@@ -122,7 +116,14 @@ fn take_plain(tag: u8, mut input: &[u8], count: usize, out: &mut Vec<f64>) -> Re
             out.resize(out.len() + count, f64::from_le_bytes(bits));
             return Ok(());
         }
-        DECIMAL => take_decimal(&mut input, count, out)?,
+        INTEGERS => integers::take(&mut input, count, |meaning, numbers| match meaning {
+            0 => out.extend(numbers.iter().map(|n| *n as f64)),
+            BITS => out.extend(numbers.iter().map(|n| f64::from_bits(*n as u64))),
+            _ => {
+                let power = decimal::power(meaning);
+                out.extend(numbers.iter().map(|n| decimal::value_of(*n, power)));
+            }
+        })?,
         _ => return Err(Corrupt::new("unknown encoding of a column of values")),
     }
     if input.is_empty() {
@@ -143,343 +144,105 @@ fn put_constant(value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(&bits.to_le_bytes()[zeros..]);
 }
 
-/// Values that are patched over the column behind them.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    at: usize,
-    len: usize,
-    bits: u64,
-}
-
-/// Takes the runs of a patched column; all lie within `count`.
-fn take_runs(input: &mut &[u8], count: usize) -> Result<Vec<Run>, Corrupt> {
-    let how_many = varint::take_u64(input)?;
-    // A run takes two bytes and one value or more.
-    if how_many > count.min(input.len() / 2) as u64 {
-        return Err(Corrupt::new("more runs than values"));
-    }
-    let mut runs = Vec::with_capacity(how_many as usize);
-    let mut end = 0_usize;
-    for _ in 0..how_many {
-        let gap = varint::take_u64(input)?;
-        let word = varint::take_u64(input)?;
-        let bits = match word % 8 {
-            0 => {
-                let (bits, rest) = input.split_first_chunk().ok_or(TRUNCATED)?;
-                *input = rest;
-                u64::from_le_bytes(*bits)
-            }
-            kind => *KINDS
-                .get(kind as usize - 1)
-                .ok_or(Corrupt::new("unknown kind of run"))?,
-        };
-        let inside = |n: u64| usize::try_from(n).ok().filter(|n| *n < count);
-        let (Some(gap), Some(len)) = (inside(gap), inside(word / 8)) else {
-            return Err(Corrupt::new("run outside its column"));
-        };
-        let (at, len) = (end + gap, len + 1);
-        end = at + len;
-        if end > count {
-            return Err(Corrupt::new("run outside its column"));
-        }
-        runs.push(Run { at, len, bits });
-    }
-    Ok(runs)
-}
-
-/// Appends the head of a patched column: `exceptions` are positions in `values`, ascending.
-fn put_runs(values: &[f64], exceptions: &[usize], out: &mut Vec<u8>) {
-    let mut runs: Vec<Run> = Vec::new();
-    for &at in exceptions {
-        let bits = values[at].to_bits();
-        match runs.last_mut() {
-            Some(run) if run.at + run.len == at && run.bits == bits => run.len += 1,
-            _ => runs.push(Run { at, len: 1, bits }),
-        }
-    }
-    out.push(PATCHED);
-    varint::put_u64(out, runs.len() as u64);
-    let mut end = 0;
-    for run in runs {
-        let kind = KINDS
-            .iter()
-            .position(|bits| *bits == run.bits)
-            .map_or(0, |k| k + 1);
-        varint::put_u64(out, (run.at - end) as u64);
-        varint::put_u64(out, ((run.len - 1) * 8 + kind) as u64);
-        if kind == 0 {
-            out.extend_from_slice(&run.bits.to_le_bytes());
-        }
-        end = run.at + run.len;
-    }
-}
-
-/// Appends `values` as decimals, patched where they are none, if that takes at most `raw` bytes.
-fn put_decimal(values: &[f64], raw: usize, out: &mut Vec<u8>) -> bool {
-    let Some(decimals) = Decimals::of(values) else {
-        return false;
-    };
-    let start = out.len();
-    if !decimals.exceptions.is_empty() {
-        put_runs(values, &decimals.exceptions, out);
-    }
-    let head = out.len() - start;
-    if head < raw && decimals.put(raw - head, out) {
-        return true;
-    }
-    out.truncate(start);
-    false
-}
-
-/// The integer that is `value` when divided by 10^`exponent`, bit for bit.
-fn number_of(value: f64, exponent: usize) -> Option<i64> {
-    let power = POWERS[exponent];
-    let number = if exponent == 0 {
-        value as i64
-    } else {
-        // Rounds half away from zero up to 2^52, beyond which there is no decimal left.
-        let scaled = value * power;
-        (scaled + 0.5_f64.copysign(scaled)) as i64
-    };
-    (value_of(number, power).to_bits() == value.to_bits()).then_some(number)
-}
-
-fn value_of(number: i64, power: f64) -> f64 {
-    number as f64 / power
-}
-
-/// How many values need which exponent; the last count is of those that are no decimals.
-type Needs = [usize; TRIED + 1];
-
-fn need(value: f64, from: usize) -> usize {
-    if !value.is_finite() {
-        return TRIED;
-    }
-    (from..TRIED)
-        .find(|e| number_of(value, *e).is_some())
-        .unwrap_or(TRIED)
-}
-
-/// The exponent that costs least, when each decimal adds log2(10) bits to a value and each value that
-/// needs more decimals becomes a run of about 11 bytes.
-fn cheapest_exponent(needs: &Needs) -> usize {
-    let total: usize = needs.iter().sum();
-    let mut beyond = total;
-    let mut best = (usize::MAX, 0);
-    for (exponent, fit) in needs[..TRIED].iter().enumerate() {
-        beyond -= fit;
-        best = best.min((total * exponent * 10 / 3 + beyond * 88, exponent));
-    }
-    best.1
-}
-
-/// Values as integers over a power of ten.
-struct Decimals {
-    exponent: usize,
+/// Values as integers.
+struct Integers {
+    /// A power of ten, or [`BITS`].
+    meaning: u8,
     /// One per value; a neighbour's in the place of an exception.
     numbers: Vec<i64>,
     /// Positions of the values that have no integer.
     exceptions: Vec<usize>,
 }
 
-impl Decimals {
-    /// Integers for `values`, unless so many are none that there is nothing to gain.
-    fn of(values: &[f64]) -> Option<Self> {
-        let mut needs = [0; TRIED + 1];
-        let sampled = values.iter().step_by(values.len().div_ceil(16));
-        for &value in sampled.filter(|v| v.is_finite()) {
-            needs[need(value, 0)] += 1;
-        }
-        if needs[TRIED] > needs[..TRIED].iter().sum() {
-            return None;
-        }
-        let found = Self::with(cheapest_exponent(&needs), values);
+impl Integers {
+    /// Values over a power of ten, unless so many are no decimals that there is nothing to gain.
+    fn decimals(values: &[f64]) -> Option<Self> {
+        let exponent = decimal::likely_exponent(values)?;
+        let found = Self::over(exponent, values);
         if found.exceptions.is_empty() {
             return Some(found);
         }
         // The sample may have missed what needs more decimals.
-        let mut needs = [0; TRIED + 1];
-        needs[found.exponent] = values.len() - found.exceptions.len();
-        for &at in &found.exceptions {
-            needs[need(values[at], found.exponent + 1)] += 1;
-        }
-        let exponent = cheapest_exponent(&needs);
-        if exponent == found.exponent {
+        let fitting = values.len() - found.exceptions.len();
+        let others = found.exceptions.iter().map(|at| values[*at]);
+        let revised = decimal::revised_exponent(exponent, fitting, others);
+        if revised == exponent {
             Some(found)
         } else {
-            Some(Self::with(exponent, values))
+            Some(Self::over(revised, values))
         }
     }
 
-    fn with(exponent: usize, values: &[f64]) -> Self {
+    fn over(exponent: u8, values: &[f64]) -> Self {
         let mut numbers = Vec::with_capacity(values.len());
         let mut exceptions = Vec::new();
-        let first = values.iter().find_map(|v| number_of(*v, exponent));
-        let mut last = first.unwrap_or(0);
-        for (at, &value) in values.iter().enumerate() {
-            match number_of(value, exponent) {
-                Some(number) => last = number,
-                None => exceptions.push(at),
+        let number_of = |v| decimal::number_of(v, exponent);
+        for chunk in values.chunks(FRAME) {
+            let at = numbers.len();
+            if !decimal::push_numbers(chunk, exponent, &mut numbers) {
+                numbers.truncate(at);
+                push_or_except(chunk, number_of, &mut numbers, &mut exceptions);
             }
-            numbers.push(last);
         }
         Self {
-            exponent,
+            meaning: exponent,
             numbers,
             exceptions,
         }
     }
 
-    /// Appends a decimal column if it takes at most `budget` bytes.
-    fn put(&self, budget: usize, out: &mut Vec<u8>) -> bool {
-        let stride = Stride::of(&self.numbers);
-        let strided;
-        let numbers = match &stride {
-            Some(stride) => {
-                strided = stride.counts(&self.numbers);
-                &strided
-            }
-            None => &self.numbers,
+    /// The bits of values; those that a run writes down for nothing are exceptions.
+    fn bits(values: &[f64]) -> Self {
+        let mut numbers = Vec::with_capacity(values.len());
+        let mut exceptions = Vec::new();
+        let bits = |v: f64| {
+            let bits = v.to_bits();
+            (!KINDS.contains(&bits)).then_some(bits as i64)
         };
-        let deltas = differences(numbers);
-        let second = differences(&deltas);
-        let mut best: Option<(u8, Packing<'_>)> = None;
-        for (order, candidate) in [(1, &deltas), (0, numbers), (2, &second)] {
-            let budget = best.as_ref().map_or(budget, |(_, b)| b.len());
-            if let Some(packing) = Packing::within(budget, candidate) {
-                best = Some((order, packing));
-            }
+        push_or_except(values, bits, &mut numbers, &mut exceptions);
+        Self {
+            meaning: BITS,
+            numbers,
+            exceptions,
         }
-        let Some((order, packing)) = best else {
-            return false;
-        };
+    }
+
+    /// Appends the column if it takes at most `budget` bytes; else leaves `out` as it was.
+    fn put(self, values: &[f64], budget: usize, out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        out.push(DECIMAL);
-        let flag = if stride.is_some() { STRIDE } else { 0 };
-        out.push(self.exponent as u8 | order << 4 | flag);
-        if let Some(stride) = stride {
-            varint::put_u64(out, stride.multiplier);
-            varint::put_i64(out, stride.origin);
+        if !self.exceptions.is_empty() {
+            out.push(PATCHED);
+            runs::put(values, &self.exceptions, out);
         }
-        if order > 0 {
-            varint::put_i64(out, numbers[0]);
+        out.push(INTEGERS);
+        let fits = budget
+            .checked_sub(out.len() - start)
+            .is_some_and(|left| integers::put(self.meaning, self.numbers, left, out));
+        if !fits {
+            out.truncate(start);
         }
-        if order > 1 {
-            varint::put_i64(out, deltas[0]);
-        }
-        packing.put(out);
-        out.len() - start <= budget
+        fits
     }
 }
 
-fn differences(numbers: &[i64]) -> Vec<i64> {
-    numbers
-        .windows(2)
-        .map(|w| w[1].wrapping_sub(w[0]))
-        .collect()
-}
-
-/// Numbers that are all `origin` plus a multiple of `multiplier`.
-#[derive(Debug, Clone, Copy)]
-struct Stride {
-    multiplier: u64,
-    origin: i64,
-}
-
-impl Stride {
-    /// The widest stride of `numbers`, if it is worth its bytes.
-    fn of(numbers: &[i64]) -> Option<Self> {
-        let origin = *numbers.first()?;
-        let mut multiplier = 0;
-        for number in numbers {
-            multiplier = gcd(multiplier, number.wrapping_sub(origin).unsigned_abs());
-            if multiplier == 1 {
-                return None;
-            }
+/// Appends each value's number; where there is none, the one before (the one behind, at the front) and
+/// the position to `exceptions`.
+fn push_or_except(
+    values: &[f64],
+    number_of: impl Fn(f64) -> Option<i64>,
+    numbers: &mut Vec<i64>,
+    exceptions: &mut Vec<usize>,
+) {
+    let before = numbers.last().copied();
+    let behind = || values.iter().find_map(|v| number_of(*v));
+    let mut filler = before.or_else(behind).unwrap_or(0);
+    for &value in values {
+        match number_of(value) {
+            Some(number) => filler = number,
+            None => exceptions.push(numbers.len()),
         }
-        let saved = numbers.len() * multiplier.checked_ilog2()? as usize / 8;
-        let cost = varint::len_u64(multiplier) + varint::len_u64(varint::zigzag(origin));
-        (saved > cost).then_some(Self { multiplier, origin })
+        numbers.push(filler);
     }
-
-    /// Each number's count of multipliers from the origin.
-    fn counts(self, numbers: &[i64]) -> Vec<i64> {
-        numbers
-            .iter()
-            .map(|n| {
-                n.wrapping_sub(self.origin)
-                    .wrapping_div(self.multiplier as i64)
-            })
-            .collect()
-    }
-
-    /// The inverse of [`Self::counts`].
-    fn number(self, count: i64) -> i64 {
-        count
-            .wrapping_mul(self.multiplier as i64)
-            .wrapping_add(self.origin)
-    }
-}
-
-fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
-}
-
-/// Takes a decimal column of `count` values, one or more.
-fn take_decimal(input: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Corrupt> {
-    let (&shape, rest) = input.split_first().ok_or(TRUNCATED)?;
-    *input = rest;
-    let power = POWERS[usize::from(shape & 0x0f)];
-    let order = usize::from(shape >> 4 & 3);
-    if shape & 0x80 != 0 || order > 2 {
-        return Err(Corrupt::new("unknown shape of a decimal column"));
-    }
-    if order > count {
-        return Err(Corrupt::new("decimal column shorter than its order"));
-    }
-    let mut stride = Stride {
-        multiplier: 1,
-        origin: 0,
-    };
-    if shape & STRIDE != 0 {
-        stride.multiplier = varint::take_u64(input)?;
-        stride.origin = varint::take_i64(input)?;
-    }
-    let value = |number| value_of(stride.number(number), power);
-    let mut last = 0_i64;
-    let mut slope = 0_i64;
-    if order > 0 {
-        last = varint::take_i64(input)?;
-        out.push(value(last));
-    }
-    if order > 1 {
-        slope = varint::take_i64(input)?;
-        last = last.wrapping_add(slope);
-        out.push(value(last));
-    }
-    let mut frame = [0; FRAME];
-    let mut left = count - order;
-    while left > 0 {
-        let numbers = &mut frame[..left.min(FRAME)];
-        take_frame(input, numbers)?;
-        left -= numbers.len();
-        for number in numbers.iter_mut() {
-            match order {
-                0 => last = *number,
-                1 => last = last.wrapping_add(*number),
-                _ => {
-                    slope = slope.wrapping_add(*number);
-                    last = last.wrapping_add(slope);
-                }
-            }
-            *number = last;
-        }
-        out.extend(numbers.iter().map(|n| value(*n)));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -518,36 +281,91 @@ mod tests {
     #[test]
     fn bytes_are_frozen() {
         assert_eq!(encoded(&[]), []);
+        // Constant.
         assert_eq!(encoded(&[0.0]), [1]);
         assert_eq!(encoded(&[1.0, 1.0, 1.0]), [1, 0xf0, 0x3f]);
+        // Raw.
+        assert_eq!(
+            encoded(&[std::f64::consts::PI, -1e300]),
+            [
+                0, 0x18, 0x2d, 0x44, 0x54, 0xfb, 0x21, 0x09, 0x40, 0x9c, 0x75, 0x00, 0x88, 0x3c,
+                0xe4, 0x37, 0xfe
+            ]
+        );
+        // Integers: over 10, as they are: width 3 above 415.
+        assert_eq!(
+            encoded(&[41.5, 42.0, 41.6, 41.9, 41.5]),
+            [2, 0x01, 3, 0xbe, 0x06, 0x68, 0x08]
+        );
+        // Patched: minus zero and two stale markers over one step up at a time.
+        assert_eq!(
+            encoded(&[
+                -0.0,
+                1e6,
+                1_000_001.0,
+                STALE,
+                STALE,
+                1_000_002.0,
+                1_000_003.0
+            ]),
+            [3, 2, 0, 5, 2, 9, 2, 0x00, 2, 0x80, 0x89, 0x7a, 0x50, 0x39]
+        );
+    }
+
+    #[test]
+    fn bits_of_doubles_are_frozen() {
+        let third = 1.0_f32 / 3.0;
+        let values: Vec<f64> = (0..24_u16)
+            .map(|i| f64::from(third + f32::from(i % 7)))
+            .collect();
+        let mut head = encoded(&values);
+        head.truncate(16);
+        // A stride of 2^29 above the first value's bits.
+        assert_eq!(
+            head,
+            [
+                2, 0x4f, 0x80, 0x80, 0x80, 0x80, 0x04, 0x80, 0x80, 0x80, 0x80, 0xac, 0xd5, 0xaa,
+                0xd5, 0x7f
+            ]
+        );
     }
 
     #[test]
     fn columns_are_as_small_as_promised() {
+        let mut reset = walk(480, 0, 1.0);
+        for (i, value) in reset.iter_mut().enumerate() {
+            *value = ((i * 1000) + i * i % 50) as f64 - if i > 300 { 300_000.0 } else { 0.0 };
+        }
+        let pages: Vec<f64> = walk(480, 30, 1.0).iter().map(|v| v * 4096.0).collect();
+        let single: Vec<f64> = walk(480, 9000, 1.0)
+            .iter()
+            .map(|v| f64::from(*v as f32 / 7.0))
+            .collect();
+        let noise: Vec<f64> = walk(480, 9000, 1.0)
+            .iter()
+            .map(|v| 400.0 + v.sin())
+            .collect();
+        let mut odd = walk(480, 20, 10.0);
+        odd[33] = std::f64::consts::PI;
+        odd[34] = 1.23e-5;
+        let mut up = vec![1.0; 480];
+        up[240] = 0.0;
+        let mut version = vec![std::f64::consts::E; 480];
+        version[7] = STALE;
         for (what, values, most) in [
-            ("one decimal", walk(480, 20, 10.0), 0.82),
-            ("two decimals", walk(480, 200, 100.0), 1.2),
+            ("one decimal", walk(480, 20, 10.0), 0.80),
+            ("two decimals", walk(480, 200, 100.0), 1.17),
+            ("nanoseconds", walk(480, 20, 1e9), 0.80),
+            ("one decimal and two odd values", odd, 0.85),
+            ("counter with a reset", reset, 1.0),
+            ("memory in pages", pages, 0.80),
+            ("single precision", single, 4.7),
+            ("noise of one magnitude", noise, 6.4),
+            ("up", up, 0.04),
+            ("constant with a gap", version, 0.06),
         ] {
             let bytes = encoded(&values).len() as f64 / values.len() as f64;
             assert!(bytes <= most, "{what}: {bytes}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bits_round_trip(bits in proptest::collection::vec(any::<u64>(), 0..300)) {
-            let values: Vec<f64> = bits.into_iter().map(f64::from_bits).collect();
-            encoded(&values);
-        }
-
-        #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>, tag in 0..4_u8, count in 0..1000_usize) {
-            let tagged = [&[tag][..], &bytes].concat();
-            for bytes in [&bytes, &tagged] {
-                let mut out = Vec::new();
-                let _ = decode(bytes, count, &mut out);
-                prop_assert!(out.len() <= count);
-            }
         }
     }
 
@@ -555,8 +373,180 @@ mod tests {
     fn stale_markers_are_cheap() {
         let mut values = walk(480, 20, 10.0);
         let without = encoded(&values).len();
+        values[0] = STALE;
         values[100] = STALE;
         values[200..210].fill(STALE);
         assert!(encoded(&values).len() <= without + 10);
+    }
+
+    #[test]
+    fn integers_of_every_size_round_trip() {
+        for shift in 0..64 {
+            let near = (1_u64 << shift) as f64;
+            let values = [
+                near - 1.0,
+                near,
+                near + 1.0,
+                1.0 - near,
+                -near,
+                near * 2.0,
+                near / 10.0,
+                near / 1e9,
+            ];
+            encoded(&values);
+            encoded(&values[..3]);
+        }
+        encoded(&[
+            f64::MAX,
+            f64::MIN,
+            f64::MIN_POSITIVE,
+            5e-324,
+            f64::NAN,
+            f64::INFINITY,
+        ]);
+        encoded(&[
+            f64::NAN,
+            -f64::NAN,
+            f64::from_bits(0x7ff8_0000_0000_0000),
+            1.0,
+        ]);
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        for (bytes, count, what) in [
+            (&[1][..], 0, "bytes behind a column of values"),
+            (&[], 1, "truncated column of values"),
+            (&[4], 1, "unknown encoding of a column of values"),
+            (&[0, 1, 2, 3, 4, 5, 6, 7], 1, "truncated column of values"),
+            (
+                &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+                1,
+                "bytes behind a column of values",
+            ),
+            (
+                &[1, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+                1,
+                "bytes behind a column of values",
+            ),
+            (&[2], 1, "truncated column of integers"),
+            (&[2, 0x80, 0, 0], 1, "unknown shape of a column of integers"),
+            (&[2, 0x30, 0, 0], 1, "unknown shape of a column of integers"),
+            (
+                &[2, 0x20, 0, 0],
+                1,
+                "column of integers shorter than its order",
+            ),
+            (&[2, 0x00, 0, 0, 9], 1, "bytes behind a column of values"),
+            (&[3, 9, 0, 1, 1], 3, "more runs than values"),
+            (&[3, 1, 0, 7, 1], 3, "unknown kind of run"),
+            (&[3, 1, 3, 1, 1], 3, "run outside its column"),
+            (&[3, 1, 1, 17, 1], 3, "run outside its column"),
+            (&[3, 1, 0, 0, 1], 3, "truncated run"),
+            (
+                &[3, 0, 3, 0, 1],
+                3,
+                "unknown encoding of a column of values",
+            ),
+        ] {
+            let found = decode(bytes, count, &mut Vec::new());
+            assert_eq!(found, Err(Corrupt { what }), "{bytes:?}");
+        }
+    }
+
+    fn special() -> impl Strategy<Value = f64> {
+        prop::sample::select(&KINDS[..]).prop_map(f64::from_bits)
+    }
+
+    /// What series are made of, for up to three frames.
+    fn column() -> impl Strategy<Value = Vec<f64>> {
+        let walks = (
+            0..3_i32,
+            -1_000_000..1_000_000_i64,
+            prop::collection::vec(-99..99_i64, 0..300),
+        );
+        let walks = walks.prop_map(|(decimals, mut at, moves)| {
+            let number = moves.into_iter().map(|m| {
+                at += m;
+                at as f64 / 10_f64.powi(decimals)
+            });
+            number.collect::<Vec<f64>>()
+        });
+        let counters = prop::collection::vec((0..5000_u64, prop::bool::weighted(0.01)), 0..300);
+        let counters = counters.prop_map(|steps| {
+            let mut at = 1_u64 << 40;
+            let number = steps.into_iter().map(|(step, reset)| {
+                at = if reset { 0 } else { at + step };
+                at as f64
+            });
+            number.collect::<Vec<f64>>()
+        });
+        let constants =
+            (any::<u64>(), 0..300_usize).prop_map(|(bits, n)| vec![f64::from_bits(bits); n]);
+        let single = prop::collection::vec(any::<f32>().prop_map(f64::from), 0..300);
+        prop_oneof![walks, counters, constants, single]
+    }
+
+    /// Such a column with a few values that do not belong.
+    fn spoilt() -> impl Strategy<Value = Vec<f64>> {
+        let stray = prop_oneof![3 => special(), 1 => any::<u64>().prop_map(f64::from_bits)];
+        let strays =
+            prop::collection::vec((any::<prop::sample::Index>(), stray, 1..20_usize), 0..4);
+        (column(), strays).prop_map(|(mut values, strays)| {
+            let count = values.len();
+            for (at, stray, len) in strays.into_iter().filter(|_| count > 0) {
+                let at = at.index(count);
+                let end = count.min(at + len);
+                values[at..end].fill(stray);
+            }
+            values
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bits_round_trip(bits in prop::collection::vec(any::<u64>(), 0..300)) {
+            let values: Vec<f64> = bits.into_iter().map(f64::from_bits).collect();
+            encoded(&values);
+        }
+
+        #[test]
+        fn series_round_trip(values in column()) {
+            encoded(&values);
+        }
+
+        #[test]
+        fn spoilt_series_round_trip(values in spoilt()) {
+            encoded(&values);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, tag in 0..5_u8, count in 0..1000_usize) {
+            let tagged = [&[tag][..], &bytes].concat();
+            for bytes in [&bytes, &tagged] {
+                let mut out = Vec::new();
+                let _ = decode(bytes, count, &mut out);
+                prop_assert!(out.len() <= count);
+            }
+        }
+
+        #[test]
+        fn damage_is_survived(
+            values in spoilt().prop_filter("not empty", |v| !v.is_empty()),
+            at: prop::sample::Index,
+            to: u8,
+            cut: prop::sample::Index,
+        ) {
+            let mut bytes = encoded(&values);
+            let cut = cut.index(bytes.len());
+            // A constant with fewer bytes is another constant.
+            let constant = bytes[0] == CONSTANT;
+            prop_assert!(constant || decode(&bytes[..cut], values.len(), &mut Vec::new()).is_err());
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            let mut out = Vec::new();
+            let _ = decode(&bytes, values.len(), &mut out);
+            prop_assert!(out.len() <= values.len());
+        }
     }
 }
