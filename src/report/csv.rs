@@ -1,5 +1,7 @@
 //! The report as CSV (RFC 4180): one row per agent, sorted by id, lines ending in CR LF.
 
+use crate::model::Timestamp;
+
 use super::{
     performance::{AgentPerformance, PerformanceReport},
     shape::word_for,
@@ -60,7 +62,7 @@ fn row(report: &PerformanceReport, agent: &AgentPerformance) -> [String; COLUMNS
         inert(&deductions.join("; ")),
         agent
             .last_heartbeat
-            .map(|t| t.to_rfc3339())
+            .map(Timestamp::to_rfc3339)
             .unwrap_or_default(),
         report.window.from.to_rfc3339(),
         report.window.to.to_rfc3339(),

@@ -1,7 +1,7 @@
 //! What is wrong and what to do about it: the document's recommendations and, beside them, findings
 //! that each carry the figures and the query that shows them.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, fmt::Write};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    health::Deduction,
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
     shape::{number_value, pairs, short_number, text, text_value},
     wording::{duration, moment, one_digit, percent_of},
@@ -39,7 +40,23 @@ pub struct Finding {
     pub message: String,
     /// Figures in a fixed order, the last being `query`: the path of the HTTP API that shows them.
     #[serde(serialize_with = "pairs")]
-    pub evidence: Vec<(&'static str, Value)>,
+    pub evidence: Vec<(&'static str, Evidence)>,
+}
+
+/// One figure that proves a finding.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Evidence {
+    /// A number, a time, a word, or null where there is none.
+    Value(Value),
+    /// What took points off a score.
+    Deductions(Vec<Deduction>),
+}
+
+impl From<Value> for Evidence {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
 }
 
 /// Recommendations and findings of a report whose figures are filled in. `fleet` says whether the
@@ -90,8 +107,8 @@ fn system_wide(agents: &[AgentPerformance], window: Window) -> Option<Finding> {
         severity: Severity::Critical,
         message: "More than 30% of agents are unhealthy, investigate system-wide issues".to_owned(),
         evidence: vec![
-            ("agents_below_70", json!(low)),
-            ("agents_with_data", json!(with_data.len())),
+            ("agents_below_70", json!(low).into()),
+            ("agents_with_data", json!(with_data.len()).into()),
             (
                 "query",
                 samples_query(None, names::AGENT_HEALTH_SCORE, window),
@@ -114,8 +131,8 @@ fn low_score(agent: &AgentPerformance, window: Window) -> Option<Finding> {
             agent.agent_id
         ),
         evidence: vec![
-            ("health_score", number_value(score)),
-            ("deductions", json!(agent.deductions)),
+            ("health_score", number_value(score).into()),
+            ("deductions", Evidence::Deductions(agent.deductions.clone())),
             (
                 "query",
                 samples_query(Some(&agent.agent_id), names::AGENT_HEALTH_SCORE, window),
@@ -135,9 +152,9 @@ fn high_cpu(agent: &AgentPerformance, window: Window, weights: &HealthWeights) -
             one_digit(average)
         ),
         evidence: vec![
-            ("avg_cpu_usage", number_value(average)),
-            ("max_cpu_usage", number_value(agent.max_cpu_usage)),
-            ("cpu_samples", json!(agent.cpu_samples)),
+            ("avg_cpu_usage", number_value(average).into()),
+            ("max_cpu_usage", number_value(agent.max_cpu_usage).into()),
+            ("cpu_samples", json!(agent.cpu_samples).into()),
             (
                 "query",
                 samples_query(Some(&agent.agent_id), names::SYSTEM_CPU_USAGE, window),
@@ -161,9 +178,12 @@ fn high_memory(
             one_digit(average)
         ),
         evidence: vec![
-            ("avg_memory_usage", number_value(average)),
-            ("max_memory_usage", number_value(agent.max_memory_usage)),
-            ("memory_samples", json!(agent.memory_samples)),
+            ("avg_memory_usage", number_value(average).into()),
+            (
+                "max_memory_usage",
+                number_value(agent.max_memory_usage).into(),
+            ),
+            ("memory_samples", json!(agent.memory_samples).into()),
             (
                 "query",
                 samples_query(Some(&agent.agent_id), names::SYSTEM_MEMORY_USAGE, window),
@@ -193,10 +213,10 @@ fn missing_data(agent: &AgentPerformance, window: Window) -> Option<Finding> {
         severity,
         message: message.to_owned(),
         evidence: vec![
-            ("total_metrics", json!(agent.total_metrics)),
-            ("cpu_samples", json!(agent.cpu_samples)),
-            ("memory_samples", json!(agent.memory_samples)),
-            ("last_heartbeat", text_value(agent.last_heartbeat)),
+            ("total_metrics", json!(agent.total_metrics).into()),
+            ("cpu_samples", json!(agent.cpu_samples).into()),
+            ("memory_samples", json!(agent.memory_samples).into()),
+            ("last_heartbeat", text_value(agent.last_heartbeat).into()),
             (
                 "query",
                 samples_query(Some(&agent.agent_id), names::UP, window),
@@ -223,11 +243,11 @@ fn not_active(agent: &AgentPerformance, window: Window) -> Option<Finding> {
         severity,
         message: format!("status {} ({since})", agent.status),
         evidence: vec![
-            ("status", json!(agent.status.as_str())),
-            ("last_heartbeat", text_value(agent.last_heartbeat)),
+            ("status", json!(agent.status.as_str()).into()),
+            ("last_heartbeat", text_value(agent.last_heartbeat).into()),
             (
                 "availability",
-                agent.availability.map_or(Value::Null, number_value),
+                agent.availability.map_or(Value::Null, number_value).into(),
             ),
             (
                 "query",
@@ -256,10 +276,10 @@ fn alert_finding(alert: &AlertInWindow, window: Window) -> Option<Finding> {
         severity,
         message: format!("{} {course}: {}", alert.alert_name, alert.description),
         evidence: vec![
-            ("alert_id", json!(alert.alert_id)),
-            ("fired", json!(alert.fired.to_rfc3339())),
-            ("resolved", text_value(alert.resolved)),
-            ("duration_seconds", duration_value(alert)),
+            ("alert_id", json!(alert.alert_id).into()),
+            ("fired", json!(alert.fired.to_rfc3339()).into()),
+            ("resolved", text_value(alert.resolved).into()),
+            ("duration_seconds", duration_value(alert).into()),
             ("query", alerts_query(&alert.agent_id, window)),
         ],
     })
@@ -279,7 +299,7 @@ fn partial_coverage(report: &PerformanceReport) -> Option<Finding> {
             percent_of(share)
         ),
         evidence: vec![
-            ("coverage", number_value(share)),
+            ("coverage", number_value(share).into()),
             ("query", samples_query(None, names::UP, report.window)),
         ],
     })
@@ -290,22 +310,22 @@ fn bounds(window: Window) -> (Timestamp, Timestamp) {
     (window.from.plus_millis(1).max(Timestamp::MIN), window.to)
 }
 
-fn samples_query(agent: Option<&AgentId>, metric: &str, window: Window) -> Value {
+fn samples_query(agent: Option<&AgentId>, metric: &str, window: Window) -> Evidence {
     let (from, to) = bounds(window);
     let agent = agent.map_or_else(String::new, |id| {
         format!("agent_id={}&", percent_encode(id.as_str()))
     });
-    json!(format!(
+    Evidence::Value(json!(format!(
         "/api/v1/samples?{agent}metric_name={metric}&from={from}&to={to}"
-    ))
+    )))
 }
 
-fn alerts_query(agent: &AgentId, window: Window) -> Value {
+fn alerts_query(agent: &AgentId, window: Window) -> Evidence {
     let (from, to) = bounds(window);
-    json!(format!(
+    Evidence::Value(json!(format!(
         "/api/v1/alerts?state=all&agent_id={}&from={from}&to={to}",
         percent_encode(agent.as_str())
-    ))
+    )))
 }
 
 /// RFC 3986: everything but unreserved characters.
@@ -315,7 +335,8 @@ fn percent_encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use crate::model::{AgentNo, Alert, History, ReadError, Timestamp, Window};
 
 /// Alerts whose firing touches a window, by agent, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AlertBook {
     by_agent: HashMap<AgentNo, Vec<Alert>>,
-    at: Option<Timestamp>,
+    at: Timestamp,
 }
 
 impl AlertBook {
@@ -20,7 +20,7 @@ impl AlertBook {
         }
         Ok(Self {
             by_agent,
-            at: Some(window.to),
+            at: window.to,
         })
     }
 
@@ -38,7 +38,7 @@ impl AlertBook {
     pub(super) fn firing(&self, agent: AgentNo) -> Vec<&Alert> {
         self.of(agent)
             .iter()
-            .filter(|alert| self.at.is_some_and(|at| alert.is_firing_at(at)))
+            .filter(|alert| alert.is_firing_at(self.at))
             .collect()
     }
 }

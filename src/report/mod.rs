@@ -26,7 +26,7 @@ mod fake;
 mod fleet_tests;
 
 pub use agents::{agent_json, agents_json};
-pub use findings::Finding;
+pub use findings::{Evidence, Finding};
 pub use health::{Deduction, Figure, HealthScore, health_score};
 pub use overview::{AgentDetail, AlertCounts, Overview, overview};
 pub use performance::{

@@ -1,5 +1,7 @@
 //! Geometry of the charts: tracks as SVG paths in whole numbers of viewBox units.
 
+use std::fmt::Write;
+
 use crate::model::{DAY_MS, HealthWeights, Timestamp, Window};
 
 use super::{
@@ -273,7 +275,7 @@ impl Scale {
             for (i, (at, bucket)) in line.iter().enumerate() {
                 let command = if i == 0 { 'M' } else { 'L' };
                 let (x, y) = (self.x(*at), self.y(bucket.mean()));
-                curve.line.push_str(&format!("{command}{x} {y}"));
+                add_point(&mut curve.line, command, x, y);
             }
             if line.len() == 1 {
                 // A line of no length is drawn as a dot by its round caps.
@@ -287,12 +289,17 @@ impl Scale {
                 .map(|(at, b)| (self.x(*at), self.y(b.min)));
             for (i, (x, y)) in upper.chain(lower).enumerate() {
                 let command = if i == 0 { 'M' } else { 'L' };
-                curve.band.push_str(&format!("{command}{x} {y}"));
+                add_point(&mut curve.band, command, x, y);
             }
             curve.band.push('Z');
         }
         curve
     }
+}
+
+fn add_point(path: &mut String, command: char, x: i64, y: i64) {
+    // Writing to a string cannot fail.
+    let _ = write!(path, "{command}{x} {y}");
 }
 
 fn firing_spans(report: &PerformanceReport, agent: &AgentPerformance) -> Vec<Span> {
@@ -371,9 +378,15 @@ mod tests {
     fn ticks_are_round_times() {
         let start = 20_000 * DAY_MS - 90 * MINUTE_MS;
         assert_eq!(labels(start, DAY_MS), ["4 Oct", "06:00", "12:00", "18:00"]);
-        assert_eq!(labels(start, HOUR_MS), ["22:40", "22:50", "23:00", "23:10", "23:20", "23:30"]);
+        assert_eq!(
+            labels(start, HOUR_MS),
+            ["22:40", "22:50", "23:00", "23:10", "23:20", "23:30"]
+        );
         assert_eq!(labels(start, 3 * SECOND_MS).len(), 3);
-        assert_eq!(labels(start, 7 * DAY_MS).len(), 3);
+        assert_eq!(
+            labels(start, 7 * DAY_MS),
+            ["4 Oct", "6 Oct", "8 Oct", "10 Oct"]
+        );
         assert!(labels(0, 3000 * DAY_MS).len() <= 7);
         assert!(time_ticks(Window::until(Timestamp::MAX)).len() <= 7);
         assert!(labels(0, 0).is_empty());

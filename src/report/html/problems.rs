@@ -8,7 +8,7 @@ use crate::model::AgentId;
 
 use super::{
     super::{
-        findings::Finding,
+        findings::{Evidence, Finding},
         performance::PerformanceReport,
         wording::{one_digit, plain, thousands},
     },
@@ -99,11 +99,11 @@ fn new_group(finding: &Finding, places: &HashMap<&AgentId, (usize, f64)>) -> Gro
 fn problem(finding: &Finding) -> Problem {
     let mut figures = Vec::new();
     let mut query = String::new();
-    for (name, value) in &finding.evidence {
-        match (*name, value) {
-            ("query", Value::String(path)) => query.clone_from(path),
-            (_, Value::Null) => {}
-            (_, value) => figures.push((name.replace('_', " "), figure(value))),
+    for (name, evidence) in &finding.evidence {
+        match (*name, evidence) {
+            ("query", Evidence::Value(Value::String(path))) => query.clone_from(path),
+            (_, Evidence::Value(Value::Null)) => {}
+            (_, evidence) => figures.push((name.replace('_', " "), figure(evidence))),
         }
     }
     Problem {
@@ -114,26 +114,21 @@ fn problem(finding: &Finding) -> Problem {
     }
 }
 
-fn figure(value: &Value) -> String {
-    match value {
-        Value::String(text) => plain(text),
-        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+fn figure(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Deductions(deductions) => deductions
+            .iter()
+            .map(|d| format!("\u{2212}{} {}", d.points, plain(&d.reason)))
+            .collect::<Vec<_>>()
+            .join("; "),
+        Evidence::Value(Value::String(text)) => plain(text),
+        Evidence::Value(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
             (Some(whole), _) => thousands(whole),
+            // Shares of one need more than a digit.
             (None, Some(double)) if double.abs() < 1.0 => double.to_string(),
             (None, Some(double)) => one_digit(double),
             (None, None) => number.to_string(),
         },
-        Value::Array(deductions) => deductions
-            .iter()
-            .filter_map(|d| {
-                Some(format!(
-                    "\u{2212}{} {}",
-                    d.get("points")?,
-                    d.get("reason")?.as_str()?
-                ))
-            })
-            .collect::<Vec<_>>()
-            .join("; "),
-        other => other.to_string(),
+        Evidence::Value(other) => other.to_string(),
     }
 }
