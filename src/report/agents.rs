@@ -1,0 +1,127 @@
+//! An agent as the API shows it.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    alerts::HEALTH_ALERT_NAME,
+    model::{Agent, AgentNo, Alert, History, ReadError, Timestamp, Window},
+};
+
+use super::{
+    firing::AlertBook,
+    health::health_score_with,
+    shape::{number_value, seconds_value, text_value},
+    status::agent_status,
+};
+
+/// The agent as JSON, as of the moment; `deregistered_at` stands in it only when it is set.
+pub fn agent_json(history: &dyn History, agent: &Agent, at: Timestamp) -> Result<Value, ReadError> {
+    let mut all = agents_json(history, std::slice::from_ref(agent), at)?;
+    Ok(all.pop().unwrap_or(Value::Null))
+}
+
+/// Several agents as JSON, in the order given; alerts are read once for all of them.
+pub fn agents_json(
+    history: &dyn History,
+    agents: &[Agent],
+    at: Timestamp,
+) -> Result<Vec<Value>, ReadError> {
+    let firing = AlertBook::firing_at(history, at)?;
+    let alerts = history.alerts(Window::until(at))?;
+    let errors = last_errors(&alerts, at);
+    agents
+        .iter()
+        .map(|agent| one(history, agent, at, &firing, &errors))
+        .collect()
+}
+
+fn one(
+    history: &dyn History,
+    agent: &Agent,
+    at: Timestamp,
+    firing: &AlertBook,
+    errors: &HashMap<AgentNo, &Alert>,
+) -> Result<Value, ReadError> {
+    let policy = history.policy(at);
+    let window = Window::ending_at(at, policy.health_window_ms);
+    let verdict = agent_status(history, agent, at)?;
+    let health = health_score_with(history, agent, window, firing)?;
+    let registration = &agent.registration;
+    let heartbeat_ago = verdict
+        .last_heartbeat
+        .map_or(Value::Null, |time| seconds_value(at.since(time)));
+    let labels: Map<String, Value> = registration
+        .labels
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    let info: Value =
+        serde_json::from_str(&registration.info).unwrap_or_else(|_| Value::Object(Map::new()));
+    let interval_ms = registration.interval_ms.unwrap_or(policy.interval_ms);
+    let mut shown = json!({
+        "agent_id": agent.id.as_str(),
+        "status": verdict.status.as_str(),
+        "registration_time": agent.registered_at.to_rfc3339(),
+        "last_heartbeat": text_value(verdict.last_heartbeat),
+        "last_heartbeat_seconds_ago": heartbeat_ago,
+        "metrics_endpoint": registration.metrics_endpoint.as_deref().map(without_credentials),
+        "health_endpoint": registration.health_endpoint.as_deref().map(without_credentials),
+        "collection_interval_seconds": seconds_value(interval_ms),
+        "labels": labels,
+        "info": info,
+        "health_score": number_value(health.score),
+        "last_error": errors.get(&agent.no).map(|alert| alert.description.as_str()),
+    });
+    if let (Some(time), Some(map)) = (agent.deregistered_at, shown.as_object_mut()) {
+        map.insert("deregistered_at".to_owned(), json!(time.to_rfc3339()));
+    }
+    Ok(shown)
+}
+
+/// The health alert of each agent that fires, else the one that fired last.
+fn last_errors(alerts: &[Alert], at: Timestamp) -> HashMap<AgentNo, &Alert> {
+    let mut last: HashMap<AgentNo, &Alert> = HashMap::new();
+    for alert in alerts.iter().filter(|a| a.name == HEALTH_ALERT_NAME) {
+        let rank = |a: &Alert| (a.is_firing_at(at), a.fired_at);
+        last.entry(alert.agent)
+            .and_modify(|known| {
+                if rank(alert) >= rank(known) {
+                    *known = alert;
+                }
+            })
+            .or_insert(alert);
+    }
+    last
+}
+
+/// The URL with a user's name and password replaced, so that answers hold no secret.
+fn without_credentials(endpoint: &str) -> String {
+    let Ok(mut url) = url::Url::parse(endpoint) else {
+        return endpoint.to_owned();
+    };
+    if url.username().is_empty() && url.password().is_none() {
+        return endpoint.to_owned();
+    }
+    let hidden = url.set_username("redacted").is_ok() && url.set_password(None).is_ok();
+    if hidden {
+        url.to_string()
+    } else {
+        "redacted".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_credentials;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let shown = without_credentials;
+        assert_eq!(shown("http://a:9/metrics"), "http://a:9/metrics");
+        assert_eq!(shown("http://u:p@a/m"), "http://redacted@a/m");
+        assert_eq!(shown("http://:p@a/m"), "http://redacted@a/m");
+        assert_eq!(shown("not a url"), "not a url");
+    }
+}

@@ -1,0 +1,232 @@
+//! A history in memory for tests: slow and obvious.
+
+use crate::model::{
+    Agent, AgentId, AgentNo, Alert, AlertEvent, History, MetricKind, OccurrenceNo, Policy,
+    ReadError, Registration, RegistrationSource, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
+    SeriesNo, Severity, Summary, Timestamp, Window, is_stale_marker,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct FakeHistory {
+    pub(super) runs: Vec<Run>,
+    pub(super) policy: Policy,
+    pub(super) agents: Vec<Agent>,
+    pub(super) series: Vec<(SeriesInfo, Vec<Sample>)>,
+    pub(super) alerts: Vec<Alert>,
+}
+
+impl FakeHistory {
+    /// Registers an agent that is scraped every 30 s.
+    pub(super) fn add_agent(&mut self, id: &str, registered_at: Timestamp) -> AgentNo {
+        let no = AgentNo(self.agents.len() as u32 + 1);
+        let mut registration = Registration::bare(RegistrationSource::Api);
+        registration.metrics_endpoint = Some("http://127.0.0.1:9000/metrics".into());
+        self.agents.push(Agent {
+            no,
+            id: AgentId::new(id).unwrap(),
+            registered_at,
+            deregistered_at: None,
+            registration,
+        });
+        no
+    }
+
+    /// Adds a series with samples in order of time.
+    pub(super) fn add_series(
+        &mut self,
+        agent: AgentNo,
+        name: &str,
+        labels: &[(&str, &str)],
+        samples: impl IntoIterator<Item = (Timestamp, f64)>,
+    ) {
+        let info = SeriesInfo {
+            no: SeriesNo(self.series.len() as u32 + 1),
+            agent,
+            key: SeriesKey::new(name, labels).unwrap(),
+            kind: MetricKind::Gauge,
+        };
+        let samples = samples
+            .into_iter()
+            .map(|(time, value)| Sample { time, value })
+            .collect();
+        self.series.push((info, samples));
+    }
+
+    pub(super) fn add_alert(
+        &mut self,
+        agent: AgentNo,
+        name: &str,
+        severity: Severity,
+        fired_at: Timestamp,
+        resolved_at: Option<Timestamp>,
+        description: &str,
+    ) {
+        let id = &self.agents[agent.0 as usize - 1].id;
+        let alert_id = if name == crate::alerts::HEALTH_ALERT_NAME {
+            crate::alerts::health_alert_id(id)
+        } else {
+            format!("{name}:{id}:system_cpu_usage")
+        };
+        self.alerts.push(Alert {
+            occurrence: OccurrenceNo(self.alerts.len() as u64 + 1),
+            alert_id,
+            name: name.to_owned(),
+            severity,
+            description: description.to_owned(),
+            agent,
+            fired_at,
+            resolved_at,
+        });
+    }
+
+    fn samples(&self, series: SeriesNo, window: Window) -> impl Iterator<Item = Sample> {
+        self.series
+            .iter()
+            .filter(move |(info, _)| info.no == series)
+            .flat_map(|(_, samples)| samples.iter().copied())
+            .filter(move |sample| window.contains(sample.time))
+    }
+}
+
+impl History for FakeHistory {
+    fn last_commit(&self) -> Option<Timestamp> {
+        self.runs.last().map(|run| run.end)
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.runs.clone()
+    }
+
+    fn policy(&self, _at: Timestamp) -> Policy {
+        self.policy.clone()
+    }
+
+    fn agents(&self, at: Timestamp) -> Vec<Agent> {
+        let mut agents = self.agents.clone();
+        agents.retain(|a| a.registered_at <= at && a.deregistered_at.is_none_or(|end| end > at));
+        agents.sort_by(|a, b| a.id.cmp(&b.id));
+        agents
+    }
+
+    fn agent(&self, id: &AgentId, _at: Timestamp) -> Option<Agent> {
+        self.agents.iter().find(|a| a.id == *id).cloned()
+    }
+
+    fn agent_id(&self, no: AgentNo) -> Option<AgentId> {
+        Some(self.agents.iter().find(|a| a.no == no)?.id.clone())
+    }
+
+    fn series(&self, agent: AgentNo, metric: Option<&str>) -> Vec<SeriesInfo> {
+        let mut found: Vec<SeriesInfo> = self
+            .series
+            .iter()
+            .map(|(info, _)| info.clone())
+            .filter(|s| s.agent == agent && metric.is_none_or(|m| m == s.key.name()))
+            .collect();
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found
+    }
+
+    fn extents(&self, agent: AgentNo, window: Window) -> Result<Vec<SeriesExtent>, ReadError> {
+        let own = self.series.iter().filter(|(info, _)| info.agent == agent);
+        Ok(own
+            .filter_map(|(info, _)| {
+                let times: Vec<Timestamp> = self
+                    .samples(info.no, window)
+                    .filter(|s| !is_stale_marker(s.value))
+                    .map(|s| s.time)
+                    .collect();
+                Some(SeriesExtent {
+                    no: info.no,
+                    first: *times.first()?,
+                    last: *times.last()?,
+                    samples: times.len() as u64,
+                })
+            })
+            .collect())
+    }
+
+    fn scan(
+        &self,
+        _agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+        visit: &mut dyn FnMut(SeriesNo, &[i64], &[f64]),
+    ) -> Result<(), ReadError> {
+        for no in series {
+            let (times, values): (Vec<i64>, Vec<f64>) = self
+                .samples(*no, window)
+                .map(|s| (s.time.as_millis(), s.value))
+                .unzip();
+            if !times.is_empty() {
+                visit(*no, &times, &values);
+            }
+        }
+        Ok(())
+    }
+
+    fn summarise(
+        &self,
+        _agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+    ) -> Result<Vec<Summary>, ReadError> {
+        let one = |no: &SeriesNo| {
+            let mut all = Summary::default();
+            for sample in self.samples(*no, window) {
+                if is_stale_marker(sample.value) {
+                    continue;
+                }
+                let mut sum = crate::model::ExactSum::default();
+                let is_nan = sample.value.is_nan();
+                if !is_nan {
+                    sum.add(sample.value);
+                }
+                all.merge(&Summary {
+                    samples: 1,
+                    nans: u64::from(is_nan),
+                    sum,
+                    min: (!is_nan).then_some(sample.value),
+                    max: (!is_nan).then_some(sample.value),
+                    first: Some(sample),
+                    last: Some(sample),
+                });
+            }
+            all
+        };
+        Ok(series.iter().map(one).collect())
+    }
+
+    fn last_sample(
+        &self,
+        _agent: AgentNo,
+        series: SeriesNo,
+        at: Timestamp,
+        wanted: Option<f64>,
+    ) -> Result<Option<Sample>, ReadError> {
+        Ok(self
+            .samples(series, Window::until(at))
+            .filter(|s| !is_stale_marker(s.value) && wanted.is_none_or(|w| w == s.value))
+            .last())
+    }
+
+    fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError> {
+        let mut found: Vec<Alert> = self
+            .alerts
+            .iter()
+            .filter(|a| {
+                a.fired_at <= window.to && a.resolved_at.is_none_or(|end| end > window.from)
+            })
+            .cloned()
+            .collect();
+        for alert in &mut found {
+            alert.resolved_at = alert.resolved_at.filter(|end| *end <= window.to);
+        }
+        found.sort_by_key(|a| a.fired_at);
+        Ok(found)
+    }
+
+    fn alert_events(&self, _alert: &Alert) -> Result<Vec<AlertEvent>, ReadError> {
+        Ok(Vec::new())
+    }
+}

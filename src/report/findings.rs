@@ -1,0 +1,343 @@
+//! What is wrong and what to do about it: the document's recommendations and, beside them, findings
+//! that each carry the figures and the query that shows them.
+
+use std::{cmp::Reverse, fmt::Write};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    alerts::HEALTH_ALERT_NAME,
+    model::{AgentId, AgentStatus, HealthWeights, Severity, Timestamp, Window, names},
+};
+
+use super::{
+    health::Deduction,
+    performance::{AgentPerformance, AlertInWindow, PerformanceReport},
+    shape::{number_value, pairs, short_number, text, text_value},
+    wording::{duration, moment, one_digit, percent_of},
+};
+
+/// A health score below this is low (the document's).
+const LOW_SCORE: f64 = 70.0;
+/// A low score below this is critical rather than a warning.
+const CRITICAL_SCORE: f64 = 50.0;
+/// Average cpu above this percent is high (the document's).
+const HIGH_CPU: f64 = 70.0;
+/// Average memory above this percent is high (the document's).
+const HIGH_MEMORY: f64 = 80.0;
+
+/// Something wrong, with what proves it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The agent concerned; `None` for the whole system.
+    #[serde(serialize_with = "super::shape::maybe_text")]
+    pub agent_id: Option<AgentId>,
+    /// How bad it is.
+    #[serde(serialize_with = "text")]
+    pub severity: Severity,
+    /// What is wrong; the recommendation's own words where there is one.
+    pub message: String,
+    /// Figures in a fixed order, the last being `query`: the path of the HTTP API that shows them.
+    #[serde(serialize_with = "pairs")]
+    pub evidence: Vec<(&'static str, Evidence)>,
+}
+
+/// One figure that proves a finding.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Evidence {
+    /// A number, a time, a word, or null where there is none.
+    Value(Value),
+    /// What took points off a score.
+    Deductions(Vec<Deduction>),
+}
+
+impl From<Value> for Evidence {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
+/// Recommendations and findings of a report whose figures are filled in. `fleet` says whether the
+/// report is about all agents, so that the rule about the whole system applies.
+pub(super) fn judge(
+    report: &PerformanceReport,
+    fleet: bool,
+    weights: &HealthWeights,
+) -> (Vec<String>, Vec<Finding>) {
+    let window = report.window;
+    // What affects the whole system explains what is wrong with its agents, so it comes first.
+    let mut recommended = Vec::new();
+    if fleet {
+        recommended.extend(system_wide(&report.agents, window));
+    }
+    let mut findings = Vec::new();
+    for agent in report.worst_first() {
+        if agent.total_metrics > 0 {
+            recommended.extend(low_score(agent, window));
+            recommended.extend(high_cpu(agent, window, weights));
+            recommended.extend(high_memory(agent, window, weights));
+        }
+        findings.extend(missing_data(agent, window));
+        findings.extend(not_active(agent, window));
+        let own = report
+            .alerts
+            .iter()
+            .filter(|a| a.agent_id == agent.agent_id);
+        findings.extend(own.filter_map(|alert| alert_finding(alert, window)));
+    }
+    findings.extend(partial_coverage(report));
+    let recommendations = recommended.iter().map(|f| f.message.clone()).collect();
+    recommended.extend(findings);
+    // The sort is stable: within one severity, recommendations stay first and worst agents before others.
+    recommended.sort_by_key(|finding| Reverse(finding.severity));
+    (recommendations, recommended)
+}
+
+fn system_wide(agents: &[AgentPerformance], window: Window) -> Option<Finding> {
+    let with_data: Vec<_> = agents.iter().filter(|a| a.total_metrics > 0).collect();
+    let low = with_data
+        .iter()
+        .filter(|a| a.health_score < LOW_SCORE)
+        .count();
+    // In whole numbers, since 0.3 has no exact double.
+    (low * 10 > with_data.len() * 3).then(|| Finding {
+        agent_id: None,
+        severity: Severity::Critical,
+        message: "More than 30% of agents are unhealthy, investigate system-wide issues".to_owned(),
+        evidence: vec![
+            ("agents_below_70", json!(low).into()),
+            ("agents_with_data", json!(with_data.len()).into()),
+            (
+                "query",
+                samples_query(None, names::AGENT_HEALTH_SCORE, window),
+            ),
+        ],
+    })
+}
+
+fn low_score(agent: &AgentPerformance, window: Window) -> Option<Finding> {
+    let score = agent.health_score;
+    (score < LOW_SCORE).then(|| Finding {
+        agent_id: Some(agent.agent_id.clone()),
+        severity: if score < CRITICAL_SCORE {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        },
+        message: format!(
+            "Agent {} has low health score ({score:.1}), investigate resource usage",
+            agent.agent_id
+        ),
+        evidence: vec![
+            ("health_score", number_value(score).into()),
+            ("deductions", Evidence::Deductions(agent.deductions.clone())),
+            (
+                "query",
+                samples_query(Some(&agent.agent_id), names::AGENT_HEALTH_SCORE, window),
+            ),
+        ],
+    })
+}
+
+fn high_cpu(agent: &AgentPerformance, window: Window, weights: &HealthWeights) -> Option<Finding> {
+    let average = agent.avg_cpu_usage;
+    (average > HIGH_CPU).then(|| Finding {
+        agent_id: Some(agent.agent_id.clone()),
+        severity: usage_severity(average, weights.cpu_critical_percent),
+        message: format!(
+            "Agent {} showing high CPU usage ({}%), consider scaling",
+            agent.agent_id,
+            one_digit(average)
+        ),
+        evidence: vec![
+            ("avg_cpu_usage", number_value(average).into()),
+            ("max_cpu_usage", number_value(agent.max_cpu_usage).into()),
+            ("cpu_samples", json!(agent.cpu_samples).into()),
+            (
+                "query",
+                samples_query(Some(&agent.agent_id), names::SYSTEM_CPU_USAGE, window),
+            ),
+        ],
+    })
+}
+
+fn high_memory(
+    agent: &AgentPerformance,
+    window: Window,
+    weights: &HealthWeights,
+) -> Option<Finding> {
+    let average = agent.avg_memory_usage;
+    (average > HIGH_MEMORY).then(|| Finding {
+        agent_id: Some(agent.agent_id.clone()),
+        severity: usage_severity(average, weights.memory_critical_percent),
+        message: format!(
+            "Agent {} showing high memory usage ({}%), check for memory leaks",
+            agent.agent_id,
+            one_digit(average)
+        ),
+        evidence: vec![
+            ("avg_memory_usage", number_value(average).into()),
+            (
+                "max_memory_usage",
+                number_value(agent.max_memory_usage).into(),
+            ),
+            ("memory_samples", json!(agent.memory_samples).into()),
+            (
+                "query",
+                samples_query(Some(&agent.agent_id), names::SYSTEM_MEMORY_USAGE, window),
+            ),
+        ],
+    })
+}
+
+fn usage_severity(average: f64, critical: f64) -> Severity {
+    if average > critical {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    }
+}
+
+fn missing_data(agent: &AgentPerformance, window: Window) -> Option<Finding> {
+    let (severity, message) = match (agent.total_metrics, agent.cpu_samples, agent.memory_samples) {
+        (0, _, _) => (Severity::Warning, "no data"),
+        (_, 0, 0) => (Severity::Info, "no cpu/memory data"),
+        (_, 0, _) => (Severity::Info, "no cpu data"),
+        (_, _, 0) => (Severity::Info, "no memory data"),
+        _ => return None,
+    };
+    Some(Finding {
+        agent_id: Some(agent.agent_id.clone()),
+        severity,
+        message: message.to_owned(),
+        evidence: vec![
+            ("total_metrics", json!(agent.total_metrics).into()),
+            ("cpu_samples", json!(agent.cpu_samples).into()),
+            ("memory_samples", json!(agent.memory_samples).into()),
+            ("last_heartbeat", text_value(agent.last_heartbeat).into()),
+            (
+                "query",
+                samples_query(Some(&agent.agent_id), names::UP, window),
+            ),
+        ],
+    })
+}
+
+fn not_active(agent: &AgentPerformance, window: Window) -> Option<Finding> {
+    let severity = match agent.status {
+        AgentStatus::Active => return None,
+        AgentStatus::Unhealthy | AgentStatus::Stale => Severity::Critical,
+        AgentStatus::Unknown => Severity::Warning,
+    };
+    let since = agent.last_heartbeat.map_or_else(
+        || "never reached".to_owned(),
+        |time| {
+            let ago = duration(window.to.since(time));
+            format!("last heartbeat {} UTC, {ago} before", moment(time))
+        },
+    );
+    Some(Finding {
+        agent_id: Some(agent.agent_id.clone()),
+        severity,
+        message: format!("status {} ({since})", agent.status),
+        evidence: vec![
+            ("status", json!(agent.status.as_str()).into()),
+            ("last_heartbeat", text_value(agent.last_heartbeat).into()),
+            (
+                "availability",
+                agent.availability.map_or(Value::Null, number_value).into(),
+            ),
+            (
+                "query",
+                samples_query(Some(&agent.agent_id), names::UP, window),
+            ),
+        ],
+    })
+}
+
+/// Health alerts of the window, and every alert that still fires at its end.
+fn alert_finding(alert: &AlertInWindow, window: Window) -> Option<Finding> {
+    let lasted = duration((alert.duration_seconds * 1000.0) as i64);
+    let (severity, course) = match alert.resolved {
+        None => (
+            alert.severity,
+            format!("firing since {} UTC", moment(alert.fired)),
+        ),
+        Some(end) if alert.alert_name == HEALTH_ALERT_NAME => (
+            alert.severity.min(Severity::Warning),
+            format!("fired for {lasted}, resolved {} UTC", moment(end)),
+        ),
+        Some(_) => return None,
+    };
+    Some(Finding {
+        agent_id: Some(alert.agent_id.clone()),
+        severity,
+        message: format!("{} {course}: {}", alert.alert_name, alert.description),
+        evidence: vec![
+            ("alert_id", json!(alert.alert_id).into()),
+            ("fired", json!(alert.fired.to_rfc3339()).into()),
+            ("resolved", text_value(alert.resolved).into()),
+            ("duration_seconds", duration_value(alert).into()),
+            ("query", alerts_query(&alert.agent_id, window)),
+        ],
+    })
+}
+
+fn duration_value(alert: &AlertInWindow) -> Value {
+    short_number(&alert.duration_seconds, serde_json::value::Serializer).unwrap_or(Value::Null)
+}
+
+fn partial_coverage(report: &PerformanceReport) -> Option<Finding> {
+    let share = report.coverage;
+    (share < 1.0).then(|| Finding {
+        agent_id: None,
+        severity: Severity::Warning,
+        message: format!(
+            "the server ran for {} % of the window; the figures cover only that time",
+            percent_of(share)
+        ),
+        evidence: vec![
+            ("coverage", number_value(share).into()),
+            ("query", samples_query(None, names::UP, report.window)),
+        ],
+    })
+}
+
+/// Lists include both ends, a window has its beginning left out: the next millisecond makes them agree.
+fn bounds(window: Window) -> (Timestamp, Timestamp) {
+    (window.from.plus_millis(1).max(Timestamp::MIN), window.to)
+}
+
+fn samples_query(agent: Option<&AgentId>, metric: &str, window: Window) -> Evidence {
+    let (from, to) = bounds(window);
+    let agent = agent.map_or_else(String::new, |id| {
+        format!("agent_id={}&", percent_encode(id.as_str()))
+    });
+    Evidence::Value(json!(format!(
+        "/api/v1/samples?{agent}metric_name={metric}&from={from}&to={to}"
+    )))
+}
+
+fn alerts_query(agent: &AgentId, window: Window) -> Evidence {
+    let (from, to) = bounds(window);
+    Evidence::Value(json!(format!(
+        "/api/v1/alerts?state=all&agent_id={}&from={from}&to={to}",
+        percent_encode(agent.as_str())
+    )))
+}
+
+/// RFC 3986: everything but unreserved characters.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

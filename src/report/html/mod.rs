@@ -1,0 +1,76 @@
+//! The report as one self-contained HTML file: styles and charts inline, no script, nothing to load.
+
+mod chart;
+mod page;
+mod problems;
+mod rows;
+mod track;
+
+use std::collections::HashMap;
+
+use askama::Template;
+
+use crate::model::{Agent, AgentId, History, ReadError, names};
+
+use self::{
+    chart::AgentCharts,
+    page::Page,
+    track::{Shape, Track, read_tracks},
+};
+use super::performance::{AgentPerformance, PerformanceReport};
+
+/// Agents with charts of their own: enough for a bad night, few enough to be looked at.
+const CHARTED_AGENTS_MAX: usize = 12;
+
+/// Renders the page; reads the samples of each agent's cpu and memory once.
+pub(super) fn render(
+    history: &dyn History,
+    report: &PerformanceReport,
+) -> Result<String, ReadError> {
+    let weights = history.policy(report.window.to).health;
+    let registered: HashMap<AgentId, Agent> = history
+        .agents(report.window.to)
+        .into_iter()
+        .map(|agent| (agent.id.clone(), agent))
+        .collect();
+    let mut rows = Vec::new();
+    let mut charts = Vec::new();
+    for (place, agent) in report.worst_first().into_iter().enumerate() {
+        let [cpu, memory] = match registered.get(&agent.agent_id) {
+            Some(known) => usage_tracks(history, known, report)?,
+            None => [Track::empty(report.window), Track::empty(report.window)],
+        };
+        rows.push(rows::row(agent, place, &cpu, &memory));
+        if charts.len() < CHARTED_AGENTS_MAX && is_measured(agent) {
+            charts.push(AgentCharts::new(
+                report, agent, place, &cpu, &memory, &weights,
+            ));
+        }
+    }
+    Page::new(report, &weights, rows, charts)
+        .render()
+        .map_err(|e| ReadError::Backend(format!("the page cannot be written: {e}")))
+}
+
+const fn is_measured(agent: &AgentPerformance) -> bool {
+    agent.cpu_samples > 0 || agent.memory_samples > 0
+}
+
+fn usage_tracks(
+    history: &dyn History,
+    agent: &Agent,
+    report: &PerformanceReport,
+) -> Result<[Track; 2], ReadError> {
+    let policy = history.policy(report.window.to);
+    let shape = Shape {
+        window: report.window,
+        interval_ms: agent.registration.interval_ms.unwrap_or(policy.interval_ms),
+        gap_ms: policy.stale_after_ms(&agent.registration),
+    };
+    read_tracks(
+        history,
+        agent.no,
+        [names::SYSTEM_CPU_USAGE, names::SYSTEM_MEMORY_USAGE],
+        shape,
+    )
+}
