@@ -1,0 +1,75 @@
+//! What is done at regular times: recording health scores, judging who went silent.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    model::{AgentId, Batch, Clock, History, Timestamp, Window, names},
+    report,
+    store::{Append, Store, Urgency},
+};
+
+/// Scores are recorded so often.
+const SCORE_INTERVAL: Duration = Duration::from_secs(60);
+/// The first scores are recorded so soon after the start, when the first scrapes are in.
+const SCORE_DELAY: Duration = Duration::from_secs(10);
+/// Agents that went silent are looked for so often.
+const STALE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Records `agent_health_score` of every agent, over the policy's window, until `shutdown`.
+pub(super) async fn record_scores(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    let mut ticks = interval_at(Instant::now() + SCORE_DELAY, SCORE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while tick(&mut ticks, &shutdown).await {
+        let (view, now) = (store.view(), clock.now());
+        let scored = tokio::task::spawn_blocking(move || scores(&*view, now)).await;
+        for (agent, score) in scored.unwrap_or_default() {
+            let mut batch = Batch::new();
+            if batch.push(names::AGENT_HEALTH_SCORE, &mut [], now, score).is_err() {
+                continue;
+            }
+            let append = Append { agent, batch, contact: None, urgency: Urgency::Relaxed };
+            let store = store.clone();
+            // Each waits for its commit; together they share one.
+            tokio::spawn(async move {
+                if let Err(error) = store.append(append).await {
+                    tracing::warn!(%error, "a health score was not recorded");
+                }
+            });
+        }
+    }
+}
+
+fn scores(view: &dyn History, now: Timestamp) -> Vec<(AgentId, f64)> {
+    let window = Window::ending_at(now, view.policy(now).health_window_ms);
+    let agents = view.agents(now);
+    let score = |agent| match report::health_score(view, agent, window) {
+        Ok(health) => Some(health.score),
+        Err(error) => {
+            tracing::warn!(agent = %agent.id, %error, "no health score");
+            None
+        }
+    };
+    agents.iter().filter_map(|agent| Some((agent.id.clone(), score(agent)?))).collect()
+}
+
+/// Raises and resolves health alerts that time alone decides, until `shutdown`.
+pub(super) async fn judge_stale(store: Store, shutdown: CancellationToken) {
+    let mut ticks = interval_at(Instant::now() + STALE_INTERVAL, STALE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while tick(&mut ticks, &shutdown).await {
+        if let Err(error) = store.judge_stale().await {
+            tracing::warn!(%error, "silent agents could not be judged");
+        }
+    }
+}
+
+/// Waits for the next tick; `false` when it is time to end.
+async fn tick(ticks: &mut tokio::time::Interval, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        _ = ticks.tick() => true,
+    }
+}

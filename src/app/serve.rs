@@ -1,0 +1,134 @@
+//! `serve`: opens the file, starts every task, waits for a signal, ends in order.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{StartError, logging, registrations, rounds, signals::EndSignals};
+use crate::{
+    api::{self, Access, Readiness, Server},
+    collect::{Collector, ContactLedger},
+    config::Config,
+    model::{Clock, SystemClock, Timestamp, format_duration_ms},
+    store::Store,
+    telemetry::OwnMetrics,
+};
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`StartError`] says what kept it from starting, or from ending in order.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    logging::start(config.log);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Running::start(config, clock).await?.until_signal().await
+}
+
+/// A server with all its tasks.
+pub(super) struct Running {
+    store: Store,
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+    ready: watch::Sender<Readiness>,
+    signals: EndSignals,
+}
+
+impl Running {
+    /// Opens the file and starts every task.
+    pub(super) async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let signals = EndSignals::listen()
+            .map_err(|source| StartError::Io { what: "signals".to_owned(), source })?;
+        let access = Access::load(&config.api).map_err(|e| StartError::Config(e.to_string()))?;
+        let metrics = Arc::new(OwnMetrics::default());
+        let server = Server::bind(&config.api, Arc::clone(&metrics)).await.map_err(|e| e.into_start_error())?;
+        let started = clock.now();
+        let store = open(&config, &clock, &metrics).await?;
+        let (ready, readiness) = watch::channel(Readiness::NotReady("starting".to_owned()));
+        let context = api::Context {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            policy: config.store.policy.clone(),
+            limits: config.store.limits.clone(),
+            ledger: Arc::new(ContactLedger::new()),
+            started,
+            ready: readiness,
+        };
+        let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+        let address = server.local_addr();
+        let router = api::router(context, &config.api, access);
+
+        let shutdown = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server.run(router, shutdown.clone()));
+        registrations::apply(&store, config.agents, started)
+            .await
+            .map_err(|e| StartError::Other(anyhow::Error::new(e).context("registering the configuration's agents")))?;
+        let collector = Collector {
+            store: store.clone(),
+            settings: config.collect,
+            policy: config.store.policy.clone(),
+            limits: config.store.limits.clone(),
+            clock: Arc::clone(&clock),
+            metrics,
+        };
+        let end = shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(error) = collector.run(end).await {
+                tracing::error!(%error, "nothing is collected");
+            }
+        });
+        tasks.spawn(rounds::record_scores(store.clone(), Arc::clone(&clock), shutdown.clone()));
+        tasks.spawn(rounds::judge_stale(store.clone(), shutdown.clone()));
+
+        ready.send_replace(Readiness::Ready);
+        tracing::info!("listening on {scheme}://{address}");
+        // Outside of systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(Self { store, tasks, shutdown, ready, signals })
+    }
+
+    /// Waits for a signal, then ends: no new requests, those under way are finished, what waits is
+    /// committed, the file is closed.
+    pub(super) async fn until_signal(mut self) -> Result<(), StartError> {
+        let signal = self.signals.next().await;
+        tracing::info!("{signal}: ending");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.ready.send_replace(Readiness::NotReady("shutting down".to_owned()));
+        self.shutdown.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.store
+            .close()
+            .await
+            .map_err(|e| StartError::Other(anyhow::Error::new(e).context("closing the database")))?;
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<OwnMetrics>,
+) -> Result<Store, StartError> {
+    let settings = config.store.clone();
+    let (path, clock, metrics) = (config.database.clone(), Arc::clone(clock), Arc::clone(metrics));
+    let opening = tokio::task::spawn_blocking(move || Store::open(&path, settings, clock, metrics));
+    let store = opening.await.map_err(|e| StartError::Other(e.into()))??;
+    let status = store.status();
+    tracing::info!(
+        "database {}: schema {}, {} agents, {} series, last commit {}",
+        config.database.display(),
+        status.schema_version,
+        status.agents,
+        status.series,
+        status.last_commit_ms.map_or_else(|| "never".to_owned(), |ms| Timestamp::from_millis(ms).to_rfc3339()),
+    );
+    tracing::info!(
+        "retention: samples {}, alerts {}",
+        format_duration_ms(config.store.retention_ms),
+        format_duration_ms(config.store.alert_retention_ms),
+    );
+    Ok(store)
+}
