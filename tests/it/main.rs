@@ -1,3 +1,4 @@
 //! One integration-test binary; a module per subject.
 
+mod exposition;
 mod rooms;
