@@ -377,7 +377,7 @@ mod tests {
                 reason: "expected `,` or `}`, found `é`".to_owned()
             }
         );
-        let many: String = (0..65).map(|i| format!("l{i}=\"\",")).collect();
+        let many = "l=\"\",".repeat(65);
         assert_eq!(
             labels(&many, Blanks::Free).unwrap_err(),
             LineError::Limit("more labels than the limit of 64".to_owned())

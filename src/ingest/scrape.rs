@@ -44,3 +44,86 @@ pub fn parse_scrape(
         .map_err(|e| BodyError::at_byte(body, e.valid_up_to(), "the text is not UTF-8"))?;
     parse(text, at, honor_labels, limits)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn samples(content_type: Option<&str>, body: &[u8]) -> Result<usize, BodyError> {
+        parse_scrape(content_type, body, AT, false, &Limits::default()).map(|p| p.batch.len())
+    }
+
+    #[test]
+    fn the_type_chooses_the_format() {
+        let json = br#" {"metrics":[{"name":"a","value":1}]}"#;
+        let text = b"a 1\n\n{\"b.c\"} 2\n";
+        let openmetrics = b"a 1\n# EOF\n";
+        for media in ["application/json", "Application/JSON; charset=utf-8", " "] {
+            assert_eq!(samples(Some(media), json), Ok(1), "{media}");
+        }
+        assert_eq!(samples(None, json), Ok(1));
+        for media in [
+            "text/plain",
+            "text/plain; version=0.0.4",
+            "text/plain;version=1.0.0",
+            "",
+        ] {
+            assert_eq!(samples(Some(media), text), Ok(2), "{media}");
+        }
+        assert_eq!(samples(None, text), Ok(2));
+        assert_eq!(samples(None, b""), Ok(0));
+        let media = Some("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        assert_eq!(samples(media, openmetrics), Ok(1));
+        assert!(samples(media, text).is_err());
+        assert!(samples(Some("text/plain"), json).is_err());
+        assert!(samples(Some("application/json"), text).is_err());
+    }
+
+    #[test]
+    fn strangers_are_named() {
+        for media in ["text/html", "application/vnd.google.protobuf; proto=x"] {
+            let error = samples(Some(media), b"a 1").unwrap_err();
+            assert!(
+                matches!(&error, BodyError::ContentType(m) if m.contains(media)),
+                "{error}"
+            );
+        }
+        let error = samples(Some("text/plain"), b"a 1\nb{c=\"\xff\"} 1\n").unwrap_err();
+        assert_eq!(error.to_string(), "line 2, column 6: the text is not UTF-8");
+    }
+
+    #[test]
+    fn honored_labels_stay() {
+        for (media, body) in [
+            ("text/plain", &b"a{job=\"x\"} 1"[..]),
+            ("application/openmetrics-text", b"a{job=\"x\"} 1\n# EOF"),
+            (
+                "application/json",
+                br#"{"metrics":[{"name":"a","value":1,"labels":{"job":"x"}}]}"#,
+            ),
+        ] {
+            for (honor, key) in [
+                (true, &b"\x01a\x03job\x01x"[..]),
+                (false, b"\x01a\x0cexported_job\x01x"),
+            ] {
+                let parsed =
+                    parse_scrape(Some(media), body, AT, honor, &Limits::default()).unwrap();
+                let batch = &parsed.batch;
+                assert_eq!(batch.key(&batch.rows()[0]), key, "{media}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_do_not_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for media in ["text/plain", "application/openmetrics-text", "application/json", ""] {
+                let _ = samples(Some(media), &body);
+            }
+        }
+    }
+}

@@ -197,3 +197,215 @@ fn parse_kind(word: &str) -> Option<MetricKind> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::SeriesKey;
+
+    const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn parse(text: &str) -> Result<Parsed, BodyError> {
+        parse_text(text, AT, false, &Limits::default())
+    }
+
+    fn rows(parsed: &Parsed) -> Vec<(String, i64, f64)> {
+        let batch = &parsed.batch;
+        let key = |row| SeriesKey::from_bytes(batch.key(row)).unwrap().to_string();
+        batch
+            .rows()
+            .iter()
+            .map(|row| (key(row), row.time.as_millis(), row.value))
+            .collect()
+    }
+
+    const GOOD: &str = "# A remark
+# HELP up_time He\\nlp \\\\ text\r
+# TYPE up_time counter\r
+up_time{ job = \"x\", path=\"C:\\\\a\\\"b\\n\",empty=\"\", } 1.5 1700000000500\r
+
+\t{\"per.cent\",agent_id=\"me\"}\t12
+# TYPE per.cent info
+# TYPE up_time gauge
+#TYPE b nonsense
+# EOF
+up_time{}-Inf";
+
+    #[test]
+    fn a_document_becomes_rows() {
+        let good = GOOD.replace("# TYPE per.cent info\n", "# TYPE \"per.cent\"  info \n");
+        let parsed = parse(&good).unwrap();
+        assert_eq!(
+            rows(&parsed),
+            [
+                (
+                    r#"up_time{exported_job="x",path="C:\\a\"b\n"}"#.to_owned(),
+                    1_700_000_000_500,
+                    1.5
+                ),
+                (
+                    r#"per.cent{exported_agent_id="me"}"#.to_owned(),
+                    1_700_000_000_000,
+                    12.0
+                ),
+                ("up_time".to_owned(), 1_700_000_000_000, f64::NEG_INFINITY),
+            ]
+        );
+        assert_eq!((parsed.origin, parsed.total), (vec![4, 6, 11], 3));
+        let told: Vec<_> = parsed
+            .batch
+            .metadata
+            .iter()
+            .map(|m| (&*m.name, m.kind, &*m.help))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("up_time", MetricKind::Gauge, "He\nlp \\ text"),
+                ("per.cent", MetricKind::Info, ""),
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        for (text, error) in [
+            (
+                "ok 1\na",
+                "line 2, column 2: expected a blank or `{` after the metric's name, found the end of the line",
+            ),
+            (
+                "a ",
+                "line 1, column 3: expected a value, found the end of the line",
+            ),
+            (
+                "9a 1",
+                "line 1, column 1: expected a metric name, found `9`",
+            ),
+            (
+                "a.b 1",
+                "line 1, column 2: expected a blank or `{` after the metric's name, found `.`",
+            ),
+            ("a one", "line 1, column 3: `one` is not a number"),
+            ("a 0x1p-3", "line 1, column 3: `0x1p-3` is not a number"),
+            (
+                "a 1 1.5",
+                "line 1, column 5: `1.5` is not a timestamp in milliseconds",
+            ),
+            (
+                "a 1 -",
+                "line 1, column 5: `-` is not a timestamp in milliseconds",
+            ),
+            (
+                "a 1 1 1",
+                "line 1, column 7: expected the end of the line after the timestamp, found `1`",
+            ),
+            (
+                "{b=\"c\"} 1",
+                "line 1, column 9: the sample has no metric name",
+            ),
+            (
+                "a{\"b\"} 1",
+                "line 1, column 6: the metric's name is given twice",
+            ),
+            (
+                "a{b=\"c} 1\nd 1",
+                "line 1, column 5: the string that begins here is not closed",
+            ),
+            (
+                "# TYPE a meter",
+                "line 1, column 10: unknown metric type `meter`",
+            ),
+            (
+                "# HELP # x",
+                "line 1, column 8: expected a metric name after HELP, found `#`",
+            ),
+            (
+                "a{b=\"1\",b=\"2\"} 1",
+                "line 1, column 1: metric `a`: label `b` is given twice",
+            ),
+            (
+                "{\"\"} 1",
+                "line 1, column 1: metric ``: a metric name must not be empty",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), error, "{text:?}");
+        }
+        let long = "a".repeat(300) + " 1";
+        assert_eq!(
+            parse(&long).unwrap_err(),
+            BodyError::Limit(format!(
+                "line 1: metric `{}...`: the metric's name has 300 bytes; the limit is 256",
+                "a".repeat(80)
+            ))
+        );
+    }
+
+    #[test]
+    fn a_time_beyond_all_years_costs_its_sample_alone() {
+        for time in [
+            "9999999999999999999999",
+            "-99999999999999999",
+            "253402300800000",
+        ] {
+            let parsed = parse(&format!("a 1 {time}\na 1 253402300799999")).unwrap();
+            assert_eq!((parsed.origin, parsed.total), (vec![2], 2));
+            assert_eq!(parsed.errors[0].index, 1);
+            assert_eq!(
+                parsed.errors[0].reason,
+                format!("metric `a`: timestamp `{time}` is out of range")
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_does_not_panic(text in "\\PC{0,200}", lines in "[ab_# {}\"=,.0-9eE+\\\\\n\t\r-]{0,120}") {
+            let _ = parse(&text);
+            let _ = parse(&lines);
+        }
+
+        #[test]
+        fn mutated_documents_do_not_panic(at in 0..GOOD.len(), byte in any::<u8>(), cut in 0..GOOD.len()) {
+            let mut body = GOOD.as_bytes().to_vec();
+            body[at] = byte;
+            if let Ok(parsed) = std::str::from_utf8(&body).map_err(|_| ()).and_then(|t| parse(t).map_err(|_| ())) {
+                prop_assert_eq!(parsed.origin.len(), parsed.batch.len());
+                prop_assert_eq!(parsed.total, parsed.batch.len() + parsed.errors.len());
+            }
+            body.truncate(cut);
+            let _ = std::str::from_utf8(&body).map(parse);
+        }
+
+        #[test]
+        fn samples_round_trip(
+            samples in proptest::collection::vec(
+                ("\\PC{1,20}", proptest::collection::btree_map("\\PC{1,9}", "(?s).{0,9}", 0..4), any::<f64>(), 0i64..4_000_000_000_000),
+                0..20,
+            ),
+        ) {
+            let escape = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+            let mut text = String::new();
+            for (name, labels, value, ms) in &samples {
+                write!(text, "{{\"{}\"", escape(name)).unwrap();
+                for (k, v) in labels {
+                    write!(text, ", \"{}\"=\"{}\"", escape(k), escape(v)).unwrap();
+                }
+                writeln!(text, "}} {value:?} {ms}").unwrap();
+            }
+            let parsed = parse(&text).unwrap();
+            prop_assert_eq!(parsed.batch.len(), samples.len());
+            for (row, (name, labels, value, ms)) in parsed.batch.rows().iter().zip(&samples) {
+                let labels: Vec<_> = labels.iter().map(|(k, v)| (&**k, &**v)).collect();
+                let key = SeriesKey::new(name, &labels).unwrap();
+                prop_assert_eq!(parsed.batch.key(row), key.as_bytes());
+                prop_assert_eq!(row.time.as_millis(), *ms);
+                prop_assert!(row.value == *value || (row.value.is_nan() && value.is_nan()));
+            }
+        }
+    }
+}

@@ -1,6 +1,13 @@
 //! What scrapes answer, against the cases of the formats' own test suites.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panicking"
+)]
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use base64_of_cases::decode;
 use longwatch::{
@@ -293,10 +300,10 @@ fn many_families_are_read_in_one_pass() {
     let families = 150_000;
     let mut text = String::from("# TYPE huge gauge\n");
     for i in 0..families {
-        text.push_str(&format!("huge{{i=\"{i}\"}} 1\n"));
+        writeln!(text, "huge{{i=\"{i}\"}} 1").unwrap();
     }
     for i in 0..families {
-        text.push_str(&format!("# TYPE m{i} gauge\nm{i} {i}\n"));
+        writeln!(text, "# TYPE m{i} gauge\nm{i} {i}").unwrap();
     }
     text.push_str("# EOF\n");
     for content_type in ["text/plain", "application/openmetrics-text"] {
