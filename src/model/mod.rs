@@ -31,6 +31,7 @@ pub use metric::{
 pub use policy::{HealthWeights, Policy};
 pub use read::{History, ReadError, Run, SeriesExtent, SeriesInfo, Summary};
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
+pub(crate) use time::seconds_to_timestamp;
 pub use time::{
     BadTime, DAY_MS, Timestamp, Window, format_duration_ms, parse_duration_ms, parse_time,
 };

@@ -2,4 +2,5 @@
 
 mod command_line;
 mod config;
+mod exposition;
 mod rooms;
