@@ -1,5 +1,41 @@
 //! The HTTP edge: translates, authorises, nothing else.
+//!
+//! The way of a request: [`Server`] (connections, time-outs, TLS) -> `routes` (one table of method, path,
+//! permission and query parameters) -> `guard` (Host, Origin, token, unknown parameters) -> one file
+//! per resource -> `problem` for everything that goes wrong.
 
+mod access;
+mod agents;
+mod alerts;
+mod body;
+mod care;
+mod context;
+mod guard;
+mod observe;
+mod openapi;
+mod own_metrics;
+mod parameters;
+mod problem;
+mod push;
+mod registration;
+mod reports;
+mod routes;
+mod samples;
+mod selection;
+mod series;
+mod server;
 mod settings;
+mod snapshot;
+mod stall;
+mod steps;
+mod tls;
+mod tokens;
 
+#[cfg(test)]
+mod tests;
+
+pub use access::{Access, AccessError};
+pub use context::{Context, Readiness};
+pub use routes::router;
+pub use server::{Peer, Server, ServerError};
 pub use settings::{Settings, TlsFiles};

@@ -1,0 +1,82 @@
+//! Is it alive, is it ready, how is the file.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::{
+    context::{Edge, Readiness, blocking},
+    problem::Problem,
+};
+use crate::model::{Timestamp, format_duration_ms};
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
+    let readiness = edge.context.ready.borrow().clone();
+    match readiness {
+        Readiness::Ready => "ready\n".into_response(),
+        Readiness::NotReady(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
+        }
+    }
+}
+
+pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>, Problem> {
+    let store = edge.context.store.clone();
+    let status = blocking(move || Ok(store.status())).await?;
+    let now = edge.now();
+    let time = |ms: i64| Timestamp::from_millis(ms).to_rfc3339();
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "schema_version": status.schema_version,
+        "file_id": status.file_id,
+        "created": time(status.created_ms),
+        "started": edge.context.started.to_rfc3339(),
+        "uptime_seconds": now.since(edge.context.started) as f64 / 1000.0,
+        "time": now.to_rfc3339(),
+        "agents": status.agents,
+        "series": status.series,
+        "head_samples": status.head_samples,
+        "head_bytes": status.head_bytes,
+        "wal_records": status.wal_records,
+        "blocks": status.blocks,
+        "file_bytes": status.file_bytes,
+        "bytes_written": status.bytes_written,
+        "commits": status.commits,
+        "last_commit": status.last_commit_ms.map(time),
+        "retention": format_duration_ms(status.retention_ms),
+        "retention_seconds": status.retention_ms as f64 / 1000.0,
+        "copy_safe_seconds": status.copy_safe_seconds,
+        "copy_advice": copy_advice(status.copy_safe_seconds),
+    })))
+}
+
+fn copy_advice(seconds: f64) -> String {
+    if seconds >= 1.0 {
+        format!("plain cp safe for {} s", seconds.floor())
+    } else {
+        "plain cp is not safe now; use longwatch db snapshot".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_never_promises_more_than_there_is() {
+        assert_eq!(copy_advice(12.9), "plain cp safe for 12 s");
+        for seconds in [0.0, 0.99, -1.0, f64::NAN] {
+            assert!(copy_advice(seconds).contains("not safe"), "{seconds}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Every route in one table: method, path, what it asks of the caller, its query parameters.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    handler::Handler,
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware,
+    response::Response,
+    routing::{MethodRouter, delete, get, post},
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer, Predicate,
+        predicate::{NotForContentType, SizeAbove},
+    },
+};
+
+use super::{
+    Access, Context, Settings, access::Permission, agents, alerts, care, context::Edge, guard,
+    observe, openapi, own_metrics, parameters::ANY_LABEL, problem::Problem, push, reports, samples,
+    series, snapshot,
+};
+
+/// One method of one path.
+pub(super) struct Route {
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "the handler knows it; tests hold it against the document"
+        )
+    )]
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) needs: Permission,
+    /// Names of its query parameters; every other is refused.
+    pub(super) parameters: &'static [&'static str],
+    handler: MethodRouter<Arc<Edge>>,
+}
+
+const AGENTS: &str = "/api/v1/agents";
+const AGENT: &str = "/api/v1/agents/{agent_id}";
+
+fn reading<H: Handler<T, Arc<Edge>>, T: 'static>(
+    path: &'static str,
+    parameters: &'static [&'static str],
+    handler: H,
+) -> Route {
+    Route {
+        method: Method::GET,
+        path,
+        needs: Permission::Read,
+        parameters,
+        handler: get(handler),
+    }
+}
+
+fn writing(
+    method: Method,
+    path: &'static str,
+    needs: Permission,
+    handler: MethodRouter<Arc<Edge>>,
+) -> Route {
+    Route {
+        method,
+        path,
+        needs,
+        parameters: &[],
+        handler,
+    }
+}
+
+fn open<H: Handler<T, Arc<Edge>>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route {
+        needs: Permission::Open,
+        ..reading(path, &[], handler)
+    }
+}
+
+/// All routes.
+pub(super) fn table() -> Vec<Route> {
+    use Permission::{Admin, Ingest};
+    vec![
+        open("/healthz", care::healthz),
+        open("/readyz", care::readyz),
+        reading("/metrics", &[], own_metrics::show),
+        reading("/openapi.json", &[], openapi::show),
+        reading("/", &[], reports::last_day),
+        reading(AGENTS, &["at"], agents::list),
+        writing(Method::POST, AGENTS, Admin, post(agents::register)),
+        reading(AGENT, &["at"], agents::show),
+        writing(Method::DELETE, AGENT, Admin, delete(agents::deregister)),
+        writing(
+            Method::POST,
+            "/api/v1/agents/{agent_id}/heartbeat",
+            Ingest,
+            post(push::heartbeat),
+        ),
+        writing(
+            Method::POST,
+            "/api/v1/agents/{agent_id}/metrics",
+            Ingest,
+            post(push::metrics),
+        ),
+        reading(
+            "/api/v1/agents/{agent_id}/health",
+            &["window", "at"],
+            agents::health,
+        ),
+        reading(
+            "/api/v1/samples",
+            &[
+                "agent_id",
+                "metric_name",
+                ANY_LABEL,
+                "from",
+                "to",
+                "at",
+                "step",
+                "aggregate",
+            ],
+            samples::show,
+        ),
+        reading(
+            "/api/v1/series",
+            &["agent_id", "metric_name", ANY_LABEL, "from", "to", "at"],
+            series::show,
+        ),
+        reading("/api/v1/overview", &["at"], reports::overview),
+        reading(
+            "/api/v1/reports/performance",
+            &[
+                "time_window_hours",
+                "window",
+                "from",
+                "to",
+                "at",
+                "agent_id",
+                "format",
+            ],
+            reports::performance,
+        ),
+        reading(
+            "/api/v1/alerts",
+            &["state", "severity", "agent_id", "from", "to", "at"],
+            alerts::list,
+        ),
+        reading("/api/v1/alerts/{id}", &["at"], alerts::show),
+        reading("/api/v1/status", &[], care::status),
+        Route {
+            needs: Admin,
+            ..reading("/api/v1/admin/snapshot", &[], snapshot::take)
+        },
+    ]
+}
+
+/// The HTTP edge over an open store.
+pub fn router(context: Context, settings: &Settings, access: Access) -> Router {
+    assemble(table(), context, settings, access)
+}
+
+pub(super) fn assemble(
+    table: Vec<Route>,
+    context: Context,
+    settings: &Settings,
+    access: Access,
+) -> Router {
+    let edge = Arc::new(Edge::new(context, settings.clone(), access));
+    let mut router = Router::new();
+    for route in table {
+        let gate = guard::Gate {
+            edge: Arc::clone(&edge),
+            needs: route.needs,
+            parameters: route.parameters,
+        };
+        let guarded = route
+            .handler
+            .route_layer(middleware::from_fn_with_state(gate, guard::guard));
+        router = router.route(route.path, guarded);
+    }
+    // A database file is packed already.
+    let compressed = SizeAbove::new(860).and(NotForContentType::const_new(snapshot::CONTENT_TYPE));
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(observe::answer_panic))
+        .layer(middleware::map_response(observe::add_headers))
+        .layer(CompressionLayer::new().compress_when(compressed))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            observe::count,
+        ))
+        .with_state(edge)
+}
+
+async fn not_found(uri: axum::http::Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!(
+            "there is nothing at {}; /openapi.json lists what is",
+            uri.path()
+        ),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: axum::http::Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} does not take {method}", uri.path()),
+    )
+}
+
+/// A JSON answer from bytes that are JSON.
+pub(super) fn json_response(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
