@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{StartError, logging, registrations, rounds, signals::EndSignals};
 use crate::{
-    api::{self, Access, Readiness, Server},
+    api::{self, Access, Readiness, Server, ServerError},
     collect::{Collector, ContactLedger},
     config::Config,
     model::{Clock, SystemClock, Timestamp, format_duration_ms},
@@ -37,11 +37,15 @@ pub(super) struct Running {
 impl Running {
     /// Opens the file and starts every task.
     pub(super) async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let signals = EndSignals::listen()
-            .map_err(|source| StartError::Io { what: "signals".to_owned(), source })?;
+        let signals = EndSignals::listen().map_err(|source| StartError::Io {
+            what: "signals".to_owned(),
+            source,
+        })?;
         let access = Access::load(&config.api).map_err(|e| StartError::Config(e.to_string()))?;
         let metrics = Arc::new(OwnMetrics::default());
-        let server = Server::bind(&config.api, Arc::clone(&metrics)).await.map_err(|e| e.into_start_error())?;
+        let server = Server::bind(&config.api, Arc::clone(&metrics))
+            .await
+            .map_err(server_error)?;
         let started = clock.now();
         let store = open(&config, &clock, &metrics).await?;
         let (ready, readiness) = watch::channel(Readiness::NotReady("starting".to_owned()));
@@ -55,7 +59,11 @@ impl Running {
             started,
             ready: readiness,
         };
-        let scheme = if config.api.tls.is_some() { "https" } else { "http" };
+        let scheme = if config.api.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let address = server.local_addr();
         let router = api::router(context, &config.api, access);
 
@@ -64,7 +72,11 @@ impl Running {
         tasks.spawn(server.run(router, shutdown.clone()));
         registrations::apply(&store, config.agents, started)
             .await
-            .map_err(|e| StartError::Other(anyhow::Error::new(e).context("registering the configuration's agents")))?;
+            .map_err(|e| {
+                StartError::Other(
+                    anyhow::Error::new(e).context("registering the configuration's agents"),
+                )
+            })?;
         let collector = Collector {
             store: store.clone(),
             settings: config.collect,
@@ -79,14 +91,24 @@ impl Running {
                 tracing::error!(%error, "nothing is collected");
             }
         });
-        tasks.spawn(rounds::record_scores(store.clone(), Arc::clone(&clock), shutdown.clone()));
+        tasks.spawn(rounds::record_scores(
+            store.clone(),
+            Arc::clone(&clock),
+            shutdown.clone(),
+        ));
         tasks.spawn(rounds::judge_stale(store.clone(), shutdown.clone()));
 
         ready.send_replace(Readiness::Ready);
         tracing::info!("listening on {scheme}://{address}");
         // Outside of systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        Ok(Self { store, tasks, shutdown, ready, signals })
+        Ok(Self {
+            store,
+            tasks,
+            shutdown,
+            ready,
+            signals,
+        })
     }
 
     /// Waits for a signal, then ends: no new requests, those under way are finished, what waits is
@@ -95,15 +117,26 @@ impl Running {
         let signal = self.signals.next().await;
         tracing::info!("{signal}: ending");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        self.ready.send_replace(Readiness::NotReady("shutting down".to_owned()));
+        self.ready
+            .send_replace(Readiness::NotReady("shutting down".to_owned()));
         self.shutdown.cancel();
         while self.tasks.join_next().await.is_some() {}
-        self.store
-            .close()
-            .await
-            .map_err(|e| StartError::Other(anyhow::Error::new(e).context("closing the database")))?;
+        self.store.close().await.map_err(|e| {
+            StartError::Other(anyhow::Error::new(e).context("closing the database"))
+        })?;
         tracing::info!("ended");
         Ok(())
+    }
+}
+
+/// A socket that cannot be had is the system's word; unusable certificates are the configuration's.
+fn server_error(error: ServerError) -> StartError {
+    match error {
+        ServerError::Bind { address, source } => StartError::Io {
+            what: format!("cannot listen on {address}"),
+            source,
+        },
+        tls @ ServerError::Tls { .. } => StartError::Config(tls.to_string()),
     }
 }
 
@@ -113,7 +146,11 @@ async fn open(
     metrics: &Arc<OwnMetrics>,
 ) -> Result<Store, StartError> {
     let settings = config.store.clone();
-    let (path, clock, metrics) = (config.database.clone(), Arc::clone(clock), Arc::clone(metrics));
+    let (path, clock, metrics) = (
+        config.database.clone(),
+        Arc::clone(clock),
+        Arc::clone(metrics),
+    );
     let opening = tokio::task::spawn_blocking(move || Store::open(&path, settings, clock, metrics));
     let store = opening.await.map_err(|e| StartError::Other(e.into()))??;
     let status = store.status();
@@ -123,7 +160,10 @@ async fn open(
         status.schema_version,
         status.agents,
         status.series,
-        status.last_commit_ms.map_or_else(|| "never".to_owned(), |ms| Timestamp::from_millis(ms).to_rfc3339()),
+        status.last_commit_ms.map_or_else(
+            || "never".to_owned(),
+            |ms| Timestamp::from_millis(ms).to_rfc3339()
+        ),
     );
     tracing::info!(
         "retention: samples {}, alerts {}",

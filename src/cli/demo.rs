@@ -11,7 +11,7 @@ use crate::app::{self, DemoOptions};
 ///
 /// The agents are real HTTP endpoints on this host. Without --db the database is temporary.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  longwatch demo\n  longwatch demo --agents 30 --db demo.redb")]
+#[command(after_help = "Examples:\n  longwatch demo\n  longwatch demo --db demo.redb")]
 pub(super) struct Demo {
     /// IP address and port to listen on
     #[arg(long, value_name = "ADDR")]
@@ -19,9 +19,6 @@ pub(super) struct Demo {
     /// Keep the database in this file
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
-    /// Simulated agents
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    agents: u16,
 }
 
 impl Demo {
@@ -30,7 +27,6 @@ impl Demo {
         let options = DemoOptions {
             listen: self.listen,
             db: self.db,
-            agents: usize::from(self.agents),
         };
         runtime()?
             .block_on(app::demo(options))
