@@ -49,11 +49,12 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
 /// The IPv4 address that an IPv6 address stands for: mapped and compatible forms, NAT64
 /// (RFC 6052, `64:ff9b::/96`) and 6to4 (RFC 3056, `2002::/16`).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = address.segments();
     let joined = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0 | 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(joined(high, low)),
-        (0x2002, ..) => Some(joined(b, c)),
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            Some(joined(high, low))
+        }
+        [0x2002, high, low, ..] => Some(joined(high, low)),
         _ => None,
     }
 }

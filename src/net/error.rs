@@ -121,15 +121,15 @@ pub(super) fn describe(error: &reqwest::Error, place: &str) -> FetchError {
     FetchError::Failed(one_line(&format!("{doing}{place}: {reason}")))
 }
 
-/// Cuts to one short line: a peer may have chosen the text.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if line.len() > REASON_BYTES_MAX {
-        line.truncate(line.floor_char_boundary(REASON_BYTES_MAX));
-        line.push('…');
+/// Cuts a text to one short line (about 200 bytes, no control characters): a peer may have chosen it.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        if line.len() + c.len_utf8() > REASON_BYTES_MAX {
+            line.push('…');
+            break;
+        }
+        line.push(if c.is_control() { ' ' } else { c });
     }
     line
 }

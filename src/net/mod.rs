@@ -12,7 +12,7 @@ mod scripted;
 mod settings;
 
 pub use client::{Client, Fetched};
-pub use error::{BuildError, FetchError};
+pub use error::{BuildError, FetchError, one_line};
 #[cfg(test)]
 pub(crate) use scripted::{Reply, ScriptedServer};
 pub use settings::Settings;

@@ -122,7 +122,7 @@ async fn answer(
             let text = format!("{open}Content-Length: 10\r\n\r\nhalf");
             stream.write_all(text.as_bytes()).await?;
             stream.flush().await?;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         Reply::Endless => {
             stream.write_all(open.as_bytes()).await?;
