@@ -1,1 +1,18 @@
-//! To be filled.
+//! The command line: one file per command. Talks to people, and decides nothing that a room below
+//! could decide.
+
+mod agents;
+mod check;
+mod command;
+mod completions;
+mod db;
+mod demo;
+mod failure;
+mod man;
+mod output;
+mod progress;
+mod report;
+mod serve;
+mod server;
+
+pub use command::run;

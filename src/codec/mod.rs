@@ -1,1 +1,21 @@
-//! To be filled.
+//! Bytes <-> model: columns, blocks, log records and table records. Knows no file and no table.
+
+mod bits;
+mod block;
+mod corrupt;
+mod record;
+pub mod times;
+pub mod values;
+pub mod varint;
+mod wal;
+
+pub use block::{
+    Block, BlockError, Entry, SERIES_SAMPLES_MAX, STATISTICS_SAMPLES_MIN, SeriesColumns,
+    Statistics, encode_block,
+};
+pub use corrupt::Corrupt;
+pub use record::{
+    AgentEvent, AgentRecord, MetricRecord, RecordError, RunRecord, SeriesRecord, decode_alert,
+    decode_alert_event, decode_policy, encode_alert, encode_alert_event, encode_policy,
+};
+pub use wal::{WalError, WalRecord, WalRow, WalWriter};

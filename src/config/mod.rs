@@ -1,1 +1,20 @@
-//! To be filled.
+//! Configuration: defaults, a TOML file, the environment and flags become each room's own settings.
+//!
+//! One list of settings ([`settings`]) serves the file, the environment, the flags, the man page and
+//! `docs/configuration.md`. Every mistake is reported with its place, all of them at once.
+
+mod agents;
+mod catalogue;
+mod configuration;
+mod error;
+mod file;
+mod loader;
+mod setting;
+mod suggest;
+mod value;
+
+pub use agents::{AGENT_KEYS, AgentKey};
+pub use catalogue::{SettingInfo, settings};
+pub use configuration::{Config, ConfiguredAgent, LogFormat, LogSettings};
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use loader::{Overrides, load};

@@ -45,9 +45,16 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Number of the UTC day that holds the moment; days count from the epoch.
+    /// Number of the UTC day that holds the moment; days count from the epoch, saturating.
     pub const fn day(self) -> i32 {
-        self.0.div_euclid(DAY_MS) as i32
+        let day = self.0.div_euclid(DAY_MS);
+        if day > i32::MAX as i64 {
+            i32::MAX
+        } else if day < i32::MIN as i64 {
+            i32::MIN
+        } else {
+            day as i32
+        }
     }
 
     /// RFC 3339 in UTC with milliseconds, as in `2026-11-24T02:27:32.000Z`.

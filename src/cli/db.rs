@@ -1,0 +1,280 @@
+//! `longwatch db`
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    check::Answer,
+    command::usage,
+    failure::{Failure, Status},
+    output::{self, NewFile, printable},
+    progress::Progress,
+    server::{Server, TokenArgs, converse},
+};
+use crate::{
+    model::{Timestamp, format_duration_ms},
+    store::{self, StoreStatus, VerifyReport},
+};
+
+/// Care of the database file.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  longwatch db verify copy.redb")]
+pub(super) enum Db {
+    Info(Info),
+    Verify(Verify),
+    Snapshot(Snapshot),
+}
+
+impl Db {
+    /// Takes care.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Info(info) => info.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Snapshot(snapshot) => snapshot.run(),
+        }
+    }
+}
+
+/// A database file, with or without `--db`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct FileArgs {
+    /// Database file
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Database file
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+}
+
+impl FileArgs {
+    fn path(&self) -> Result<&Path, Failure> {
+        let path = self.file.as_deref().or(self.db.as_deref());
+        path.ok_or_else(|| usage("give a database file"))
+    }
+}
+
+/// Show what is in a file: schema, sizes, retention. Only reads it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  longwatch db info longwatch.redb\n  \
+    longwatch db info --db longwatch.redb --format json")]
+pub(super) struct Info {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Output for people or for programs
+    #[arg(long, value_enum, default_value = "text")]
+    format: Answer,
+}
+
+impl Info {
+    fn run(&self) -> Result<(), Failure> {
+        let path = self.file.path()?;
+        let facts = facts(path, &store::inspect(path)?);
+        let text = match self.format {
+            Answer::Json => {
+                let object: serde_json::Map<String, Value> = facts
+                    .into_iter()
+                    .map(|(key, value, _)| (key.to_owned(), value))
+                    .collect();
+                output::pretty(&Value::Object(object))
+            }
+            Answer::Text => {
+                let width = facts.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
+                let line = |(key, _, text): &(&str, Value, String)| {
+                    let name = key.replace('_', " ");
+                    format!("{name:width$}  {}\n", printable(text))
+                };
+                facts.iter().map(line).collect::<Vec<_>>().concat()
+            }
+        };
+        output::print(text.as_bytes())
+    }
+}
+
+/// What is known of a file: key, value for programs, text for people.
+fn facts(path: &Path, status: &StoreStatus) -> Vec<(&'static str, Value, String)> {
+    let time = |ms: i64| Timestamp::from_millis(ms).to_rfc3339();
+    let count = |key, n: u64| (key, json!(n), n.to_string());
+    let text = |key, text: String| (key, json!(text), text);
+    let last_commit = status.last_commit_ms.map(time);
+    let retention = format_duration_ms(status.retention_ms);
+    vec![
+        text("file", path.display().to_string()),
+        count("schema_version", u64::from(status.schema_version)),
+        text("file_id", status.file_id.clone()),
+        text("created", time(status.created_ms)),
+        (
+            "last_commit",
+            json!(last_commit),
+            last_commit.unwrap_or_else(|| "never".to_owned()),
+        ),
+        (
+            "file_bytes",
+            json!(status.file_bytes),
+            format!("{} ({})", status.file_bytes, human_size(status.file_bytes)),
+        ),
+        count("agents", status.agents),
+        count("series", status.series),
+        count("blocks", status.blocks),
+        count("wal_records", status.wal_records),
+        count("head_samples", status.head_samples),
+        (
+            "retention_seconds",
+            json!(status.retention_ms as f64 / 1000.0),
+            format!("{} ({retention})", status.retention_ms / 1000),
+        ),
+    ]
+}
+
+fn human_size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if size < 1024.0 {
+            break;
+        }
+        size /= 1024.0;
+        unit = larger;
+    }
+    format!("{size:.1} {unit}")
+}
+
+/// Read everything in a file and check every checksum. Exit status 1 when something is damaged.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  longwatch db verify copy.redb\n  \
+    longwatch db verify --db copy.redb --format json")]
+pub(super) struct Verify {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Output for people or for programs
+    #[arg(long, value_enum, default_value = "text")]
+    format: Answer,
+}
+
+impl Verify {
+    fn run(&self) -> Result<(), Failure> {
+        let path = self.file.path()?;
+        let mut progress = Progress::of("verifying");
+        let report = store::verify(path, &mut |done, total| progress.at(done, total))?;
+        drop(progress);
+        match self.format {
+            Answer::Json => output::print(output::pretty(&findings(path, &report)).as_bytes())?,
+            Answer::Text => tell_findings(path, &report)?,
+        }
+        if report.bad.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::told(Status::NotHeld))
+        }
+    }
+}
+
+fn findings(path: &Path, report: &VerifyReport) -> Value {
+    json!({
+        "file": path.display().to_string(),
+        "ok": report.bad.is_empty(),
+        "blocks": report.blocks,
+        "samples": report.samples,
+        "wal_records": report.wal_records,
+        "bad": report.bad,
+    })
+}
+
+fn tell_findings(path: &Path, report: &VerifyReport) -> Result<(), Failure> {
+    let read = format!(
+        "{} blocks, {} samples, {} records of the write-ahead log",
+        report.blocks, report.samples, report.wal_records
+    );
+    if report.bad.is_empty() {
+        return output::print(format!("{}: ok: {read}\n", path.display()).as_bytes());
+    }
+    for bad in &report.bad {
+        output::tell(&format!("{}: {bad}", path.display()));
+    }
+    let count = report.bad.len();
+    output::tell_error(&format!("{}: {count} damaged; read {read}", path.display()));
+    Ok(())
+}
+
+/// Write a consistent, cleanly closed copy, of a running server or of a file.
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("source").required(true).args(["file", "db", "url"])),
+    after_help = "Examples:\n  longwatch db snapshot --url http://127.0.0.1:7464 --out copy.redb\n  \
+        longwatch db snapshot --db longwatch.redb --out copy.redb --force"
+)]
+pub(super) struct Snapshot {
+    /// Database file that no server has open
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Database file that no server has open
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+    /// Server to ask
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    token: TokenArgs,
+    /// The copy
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Replace the copy if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+impl Snapshot {
+    fn run(self) -> Result<(), Failure> {
+        let bytes = match (self.file.as_deref().or(self.db.as_deref()), &self.url) {
+            (Some(from), _) => self.of_file(from)?,
+            (None, Some(url)) => converse(self.of_server(url))?,
+            (None, None) => return Err(usage("give --db FILE or --url URL")),
+        };
+        let out = self.out.display();
+        output::print(format!("{out}: {bytes} bytes ({})\n", human_size(bytes)).as_bytes())
+    }
+
+    fn of_file(&self, from: &Path) -> Result<u64, Failure> {
+        output::refuse_existing(&self.out, self.force)?;
+        // A folder of its own, so that the name in it is free for the store to make.
+        let folder = tempfile::Builder::new()
+            .prefix(".longwatch-snapshot-")
+            .tempdir_in(output::folder_of(&self.out))
+            .map_err(|e| Failure::file(&self.out, &e))?;
+        let unfinished = folder.path().join("snapshot.redb");
+        let mut progress = Progress::of("copying");
+        let bytes = store::snapshot_file(from, &unfinished, &mut |done, total| {
+            progress.at(done, total);
+        })?;
+        drop(progress);
+        let unfinished = tempfile::TempPath::try_from_path(unfinished)
+            .map_err(|e| Failure::file(&self.out, &e))?;
+        output::give_name(unfinished, &self.out, self.force)?;
+        Ok(bytes)
+    }
+
+    async fn of_server(&self, url: &str) -> Result<u64, Failure> {
+        let (new, mut file) = NewFile::private(&self.out, self.force)?;
+        let server = Server::new(url, &self.token)?;
+        let address = server.at(&["api", "v1", "admin", "snapshot"]);
+        let mut answer = server.send(server.client().get(address)).await?;
+        let total = answer.content_length().unwrap_or(0);
+        let mut progress = Progress::of("downloading");
+        let mut bytes = 0;
+        while let Some(chunk) = answer.chunk().await.map_err(|e| server.broken(e))? {
+            file.write_all(&chunk)
+                .map_err(|e| Failure::file(&self.out, &e))?;
+            bytes += chunk.len() as u64;
+            progress.at(bytes, total);
+        }
+        drop(progress);
+        new.finish(&file)?;
+        Ok(bytes)
+    }
+}

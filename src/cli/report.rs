@@ -1,0 +1,279 @@
+//! `longwatch report`
+
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgGroup, Args};
+
+use super::{
+    command::usage,
+    failure::{Failure, Status},
+    output::{self, NewFile},
+    server::{Server, TokenArgs, converse},
+};
+use crate::{
+    model::{AgentId, History, Timestamp, Window, parse_duration_ms, parse_time},
+    report::{self, Format, ReportRequest},
+    store,
+};
+
+/// Performance report of a window of time, from a file or from a server.
+///
+/// With --db the file is only read, never written; a copy of a running server's file will do, and
+/// "now" is the last moment that was committed to it.
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("source").required(true).args(["db", "url"])),
+    after_help = "Examples:\n  longwatch report --url http://127.0.0.1:7464\n  \
+        longwatch report --db copy.redb --window 7d --format html --out week.html\n  \
+        longwatch report --db copy.redb --from -48h --to -24h --agent planner-1"
+)]
+pub(super) struct Report {
+    /// Database file to read
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+    /// Server to ask
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    token: TokenArgs,
+    /// Length of the window that ends at --to [default: 24h]
+    #[arg(long, value_name = "DURATION", conflicts_with = "from")]
+    window: Option<String>,
+    /// Beginning: RFC 3339, unix seconds, or relative to now such as -24h
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// End [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// One agent only
+    #[arg(long, value_name = "ID")]
+    agent: Option<AgentId>,
+    /// text, json, md, csv or html [default: by the ending of --out, else text]
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json", "md", "csv", "html"])]
+    format: Option<String>,
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Length of the window unless said otherwise.
+const WINDOW_DEFAULT: &str = "24h";
+
+impl Report {
+    /// Makes the report, or has it made.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match (&self.db, &self.url) {
+            (Some(db), _) => self.of_file(db),
+            (None, Some(url)) => converse(self.of_server(url)),
+            (None, None) => Err(usage("give --db FILE or --url URL")),
+        }
+    }
+
+    fn format_word(&self) -> &str {
+        if let Some(word) = &self.format {
+            return word;
+        }
+        let ending = self.out.as_deref().and_then(Path::extension);
+        match ending.and_then(|e| e.to_str()) {
+            Some(word @ ("json" | "md" | "csv" | "html")) => word,
+            _ => "text",
+        }
+    }
+
+    fn of_file(&self, db: &Path) -> Result<(), Failure> {
+        let format = Format::parse(self.format_word())
+            .ok_or_else(|| usage(format!("--format: unknown `{}`", self.format_word())))?;
+        // Mistakes in times should not wait for a large file to open.
+        self.check_times()?;
+        let view = store::open_copy(db)?;
+        let history: &dyn History = &*view;
+        let now = history.last_commit().ok_or_else(|| {
+            let reason = format!("{}: nothing was committed to it yet", db.display());
+            Failure::new(Status::NotHeld, reason)
+        })?;
+        let window = self.window_at(now)?;
+        let request = ReportRequest {
+            window,
+            agent: self.agent.clone(),
+        };
+        if let Some(id) = &request.agent
+            && history.agent(id, window.to).is_none()
+        {
+            let reason = format!("{}: knows no agent `{id}` at {}", db.display(), window.to);
+            return Err(Failure::new(Status::NotHeld, reason));
+        }
+        let report = report::performance_report(history, &request)?;
+        let text = report::render(history, &report, format)?;
+        let mut sink = Sink::begin(self.out.as_deref())?;
+        sink.write(text.as_bytes())?;
+        sink.finish()
+    }
+
+    /// Checks the form of times and durations; what is relative to now is not known yet.
+    fn check_times(&self) -> Result<(), Failure> {
+        let any_moment = Timestamp::from_millis(0);
+        for (flag, text) in [("--from", &self.from), ("--to", &self.to)] {
+            if let Some(text) = text {
+                read_time(flag, text, any_moment)?;
+            }
+        }
+        self.length_ms().map(drop)
+    }
+
+    fn length_ms(&self) -> Result<i64, Failure> {
+        let text = self.window.as_deref().unwrap_or(WINDOW_DEFAULT);
+        match parse_duration_ms(text) {
+            Ok(0) => Err(usage("--window: must be longer than 0")),
+            Ok(ms) => Ok(ms),
+            Err(e) => Err(usage(format!("--window: {e}"))),
+        }
+    }
+
+    /// The window that was asked for, when it is `now`.
+    fn window_at(&self, now: Timestamp) -> Result<Window, Failure> {
+        let to = match &self.to {
+            Some(text) => read_time("--to", text, now)?,
+            None => now,
+        };
+        let Some(from) = &self.from else {
+            return Ok(Window::ending_at(to, self.length_ms()?));
+        };
+        let from = read_time("--from", from, now)?;
+        if from >= to {
+            return Err(usage(format!("--from ({from}) must be before --to ({to})")));
+        }
+        Ok(Window::new(from, to))
+    }
+
+    async fn of_server(&self, url: &str) -> Result<(), Failure> {
+        // The server reads relative times by its own clock, so the texts are passed on.
+        self.check_times()?;
+        let server = Server::new(url, &self.token)?;
+        let mut address = server.at(&["api", "v1", "reports", "performance"]);
+        {
+            let mut query = address.query_pairs_mut();
+            query.append_pair("format", self.format_word());
+            match &self.from {
+                Some(from) => query.append_pair("from", from),
+                None => {
+                    query.append_pair("window", self.window.as_deref().unwrap_or(WINDOW_DEFAULT))
+                }
+            };
+            if let Some(to) = &self.to {
+                query.append_pair("to", to);
+            }
+            if let Some(agent) = &self.agent {
+                query.append_pair("agent_id", agent.as_str());
+            }
+        }
+        let mut answer = server.send(server.client().get(address)).await?;
+        let mut sink = Sink::begin(self.out.as_deref())?;
+        while let Some(chunk) = answer.chunk().await.map_err(|e| server.broken(e))? {
+            sink.write(&chunk)?;
+        }
+        sink.finish()
+    }
+}
+
+fn read_time(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    parse_time(text, now).map_err(|e| usage(format!("{flag}: {e}")))
+}
+
+/// Where the report goes.
+enum Sink {
+    Standard,
+    File(NewFile, File, PathBuf),
+}
+
+impl Sink {
+    fn begin(out: Option<&Path>) -> Result<Self, Failure> {
+        match out {
+            None => Ok(Self::Standard),
+            Some(path) if path == Path::new("-") => Ok(Self::Standard),
+            Some(path) => {
+                let (new, file) = NewFile::shared(path)?;
+                Ok(Self::File(new, file, path.to_owned()))
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Standard => output::print(bytes),
+            Self::File(_, file, path) => file.write_all(bytes).map_err(|e| Failure::file(path, &e)),
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Standard => Ok(()),
+            Self::File(new, file, _) => new.finish(&file),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        report: Report,
+    }
+
+    fn parse(arguments: &[&str]) -> Report {
+        let all = ["report", "--db", "x"].iter().chain(arguments);
+        Line::try_parse_from(all).unwrap().report
+    }
+
+    #[test]
+    fn windows_end_now_unless_told() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let window = |arguments: &[&str]| parse(arguments).window_at(now);
+        let day = 86_400_000;
+        assert_eq!(window(&[]).unwrap(), Window::ending_at(now, day));
+        assert_eq!(
+            window(&["--window", "7d", "--to", "-1d"]).unwrap(),
+            Window::ending_at(now.plus_millis(-day), 7 * day)
+        );
+        assert_eq!(
+            window(&["--from", "-2h"]).unwrap(),
+            Window::new(now.plus_millis(-7_200_000), now)
+        );
+        assert_eq!(
+            window(&["--from", "1600000000", "--to", "2023-11-14T22:13:20Z"]).unwrap(),
+            Window::new(Timestamp::from_millis(1_600_000_000_000), now)
+        );
+        for wrong in [
+            &["--window", "0s"][..],
+            &["--window", "24"],
+            &["--to", "yesterday"],
+            &["--from", "now"],
+            &["--from", "-1h", "--to", "-2h"],
+        ] {
+            assert_eq!(
+                window(wrong).unwrap_err().status(),
+                Status::Usage,
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_format_follows_the_file() {
+        assert_eq!(parse(&[]).format_word(), "text");
+        assert_eq!(parse(&["--out", "a.html"]).format_word(), "html");
+        assert_eq!(parse(&["--out", "a.txt"]).format_word(), "text");
+        assert_eq!(
+            parse(&["--out", "a.html", "--format", "csv"]).format_word(),
+            "csv"
+        );
+    }
+}

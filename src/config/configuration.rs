@@ -1,0 +1,96 @@
+//! What a configuration says, as each room takes it.
+
+use std::{fmt, path::PathBuf};
+
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    api, collect,
+    model::{AgentId, Registration},
+    store,
+};
+
+/// Everything that `serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database file (`database`, `longwatch.redb` in the working directory).
+    pub database: PathBuf,
+    /// What is logged and how (`[log]`).
+    pub log: LogSettings,
+    /// The HTTP edge (`[http]`).
+    pub api: api::Settings,
+    /// Collection (`[collect]`, `[host]`).
+    pub collect: collect::Settings,
+    /// The store (`[storage]`, `[limits]`) with the policy that decides results (`[collect]`, `[health]`).
+    pub store: store::Settings,
+    /// Agents of the configuration (`[[agents]]`), in the file's order; their ids are unique.
+    pub agents: Vec<ConfiguredAgent>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database: PathBuf::from("longwatch.redb"),
+            log: LogSettings::default(),
+            api: api::Settings::default(),
+            collect: collect::Settings::default(),
+            store: store::Settings::default(),
+            agents: Vec::new(),
+        }
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Lines below this level are left out (`level`, info).
+    pub level: LevelFilter,
+    /// Form of a line (`format`, text).
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: LevelFilter::INFO,
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// An agent of the configuration.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfiguredAgent {
+    /// Its id.
+    pub id: AgentId,
+    /// What its registration says; the source is `Config`.
+    pub registration: Registration,
+}
+
+/// Endpoints may carry user and password, so they stay out of debug output.
+impl fmt::Debug for ConfiguredAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfiguredAgent")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

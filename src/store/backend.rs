@@ -1,0 +1,288 @@
+//! Where the engine's pages live: the database file, counted; or a copy under a layer of memory.
+
+use std::{
+    collections::HashMap,
+    fs::{File, TryLockError},
+    io,
+    os::unix::fs::FileExt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::RwLock;
+use redb::StorageBackend;
+
+/// Bytes written and syncs done since the file was opened.
+#[derive(Debug, Default)]
+pub(super) struct FileCounters {
+    bytes_written: AtomicU64,
+    syncs: AtomicU64,
+    length: AtomicU64,
+}
+
+impl FileCounters {
+    /// Bytes written to the file.
+    pub(super) fn bytes_written(&self) -> u64 {
+        self.bytes_written.load(Ordering::Relaxed)
+    }
+
+    /// Syncs of the file.
+    pub(super) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Length of the file in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes the lock that says "in use by a longwatch".
+///
+/// # Errors
+/// `WouldBlock` when another process holds it.
+pub(super) fn lock_exclusively(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The same for reading: others may read too, none may write.
+pub(super) fn lock_shared(file: &File) -> io::Result<()> {
+    match file.try_lock_shared() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Wraps a backend and counts what goes through it.
+#[derive(Debug)]
+pub(super) struct CountingBackend<B> {
+    inner: B,
+    counters: Arc<FileCounters>,
+}
+
+impl<B: StorageBackend> CountingBackend<B> {
+    /// Counts into `counters`.
+    pub(super) fn new(inner: B, counters: Arc<FileCounters>) -> io::Result<Self> {
+        counters.length.store(inner.len()?, Ordering::Relaxed);
+        Ok(Self { inner, counters })
+    }
+}
+
+impl<B: StorageBackend> StorageBackend for CountingBackend<B> {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)?;
+        self.counters.length.store(len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.counters
+            .bytes_written
+            .fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+}
+
+/// The database file itself. The lock is held by the `File` and goes with it.
+#[derive(Debug)]
+pub(super) struct DiskBackend(pub(super) File);
+
+impl StorageBackend for DiskBackend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+}
+
+/// Bytes of one piece of the overlay. The engine writes whole pages, which are multiples of it.
+const PIECE: u64 = 4096;
+
+/// A file that is only read, under a layer of memory that takes all writes.
+///
+/// Opening a copy that was not closed cleanly makes the engine write; the copy must stay as it is,
+/// byte for byte, even where it could be written.
+#[derive(Debug)]
+pub(super) struct OverlayBackend {
+    file: File,
+    file_length: u64,
+    layer: RwLock<Layer>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    length: u64,
+    pieces: HashMap<u64, Box<[u8]>>,
+}
+
+impl OverlayBackend {
+    /// Reads `file`, writes to memory.
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let file_length = file.metadata()?.len();
+        let layer = RwLock::new(Layer {
+            length: file_length,
+            pieces: HashMap::new(),
+        });
+        Ok(Self {
+            file,
+            file_length,
+            layer,
+        })
+    }
+
+    /// What the file has at `offset`; zeros beyond its end.
+    fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let available = self
+            .file_length
+            .saturating_sub(offset)
+            .min(out.len() as u64) as usize;
+        self.file.read_exact_at(&mut out[..available], offset)?;
+        out[available..].fill(0);
+        Ok(())
+    }
+}
+
+/// Splits a range of bytes at the borders of pieces: (piece, offset inside it, range of the caller's bytes).
+fn pieces_of(
+    offset: u64,
+    length: usize,
+) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        (done < length).then(|| {
+            let at = offset + done as u64;
+            let inside = (at % PIECE) as usize;
+            let take = (PIECE as usize - inside).min(length - done);
+            let range = done..done + take;
+            done += take;
+            (at / PIECE, inside, range)
+        })
+    })
+}
+
+impl StorageBackend for OverlayBackend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.layer.read().length)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let layer = self.layer.read();
+        if offset
+            .checked_add(out.len() as u64)
+            .is_none_or(|end| end > layer.length)
+        {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if layer.pieces.is_empty() {
+            return self.read_file(offset, out);
+        }
+        for (piece, inside, range) in pieces_of(offset, out.len()) {
+            let part = &mut out[range];
+            match layer.pieces.get(&piece) {
+                Some(bytes) => part.copy_from_slice(&bytes[inside..inside + part.len()]),
+                None => self.read_file(piece * PIECE + inside as u64, part)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut layer = self.layer.write();
+        layer.length = len;
+        layer.pieces.retain(|piece, _| piece * PIECE < len);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut layer = self.layer.write();
+        for (piece, inside, range) in pieces_of(offset, data.len()) {
+            let part = &data[range];
+            if !layer.pieces.contains_key(&piece) {
+                let mut bytes = vec![0; PIECE as usize].into_boxed_slice();
+                self.read_file(piece * PIECE, &mut bytes)?;
+                layer.pieces.insert(piece, bytes);
+            }
+            if let Some(bytes) = layer.pieces.get_mut(&piece) {
+                bytes[inside..inside + part.len()].copy_from_slice(part);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_overlay_reads_what_was_written_and_the_file_stays(
+            initial in prop::collection::vec(any::<u8>(), 0..9000),
+            writes in prop::collection::vec((0u64..12_000, prop::collection::vec(any::<u8>(), 1..6000)), 0..6),
+        ) {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&initial).unwrap();
+            let overlay = OverlayBackend::new(file.try_clone().unwrap()).unwrap();
+            let mut expected = initial.clone();
+            for (offset, data) in &writes {
+                let end = *offset as usize + data.len();
+                if expected.len() < end {
+                    expected.resize(end, 0);
+                    overlay.set_len(end as u64).unwrap();
+                }
+                expected[*offset as usize..end].copy_from_slice(data);
+                overlay.write(*offset, data).unwrap();
+            }
+            let mut read = vec![0; expected.len()];
+            overlay.read(0, &mut read).unwrap();
+            prop_assert_eq!(read, expected);
+            prop_assert_eq!(file.metadata().unwrap().len(), initial.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What is known beside samples: agents, series, metadata, settings, runs, alerts. Rebuilt from the
+//! tables at open; shared with views as `Arc`s that are copied on write.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::BuildHasher,
+    sync::Arc,
+};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::{
+    codec::{AgentEvent, MetricRecord},
+    model::{
+        Agent, AgentId, AgentNo, Alert, Policy, Registration, Run, SeriesKey, SeriesNo, Timestamp,
+    },
+};
+
+/// Series that share blocks: at most so many, so that an agent of 1,000 series has several blocks.
+const GROUP_SERIES_MAX: usize = 64;
+
+/// One series of an agent.
+#[derive(Clone, Debug)]
+pub(super) struct SeriesEntry {
+    pub(super) no: SeriesNo,
+    pub(super) group: u32,
+    pub(super) key: SeriesKey,
+}
+
+/// Series of one agent by slot (order of their numbers), found by key in constant time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SeriesTable {
+    entries: Vec<SeriesEntry>,
+    slots: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl SeriesTable {
+    /// Slot of the series with this canonical key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        let hash = self.hasher.hash_one(key);
+        self.slots
+            .find(hash, |slot| {
+                self.entries[*slot as usize].key.as_bytes() == key
+            })
+            .map(|slot| *slot as usize)
+    }
+
+    /// Slot of a series by number.
+    pub(super) fn slot(&self, no: SeriesNo) -> Option<usize> {
+        self.entries.binary_search_by_key(&no, |e| e.no).ok()
+    }
+
+    /// Adds a series whose number is above all others of the agent; returns its slot.
+    pub(super) fn push(&mut self, entry: SeriesEntry) -> usize {
+        let slot = self.entries.len();
+        let hash = self.hasher.hash_one(entry.key.as_bytes());
+        self.entries.push(entry);
+        let entries = &self.entries;
+        let hasher = &self.hasher;
+        self.slots.insert_unique(hash, slot as u32, |slot| {
+            hasher.hash_one(entries[*slot as usize].key.as_bytes())
+        });
+        slot
+    }
+
+    /// The group that the next series joins: the last one while it has room.
+    pub(super) fn next_group(&self) -> u32 {
+        let Some(last) = self.entries.last().map(|e| e.group) else {
+            return 0;
+        };
+        let members = self
+            .entries
+            .iter()
+            .rev()
+            .take_while(|e| e.group == last)
+            .count();
+        if members < GROUP_SERIES_MAX {
+            last
+        } else {
+            last + 1
+        }
+    }
+
+    /// A series by slot.
+    pub(super) fn get(&self, slot: usize) -> Option<&SeriesEntry> {
+        self.entries.get(slot)
+    }
+
+    /// All series, ascending by number.
+    pub(super) fn entries(&self) -> &[SeriesEntry] {
+        &self.entries
+    }
+}
+
+/// An agent with everything known of it.
+#[derive(Clone, Debug)]
+pub(super) struct AgentEntry {
+    pub(super) id: AgentId,
+    /// What became of its registration, oldest first.
+    pub(super) events: Vec<(Timestamp, AgentEvent)>,
+    pub(super) series: SeriesTable,
+    pub(super) metrics: HashMap<String, MetricRecord>,
+}
+
+impl AgentEntry {
+    pub(super) fn new(id: AgentId) -> Self {
+        Self {
+            id,
+            events: Vec::new(),
+            series: SeriesTable::default(),
+            metrics: HashMap::new(),
+        }
+    }
+
+    /// The agent as of a moment; `None` before its first registration.
+    pub(super) fn at(&self, no: AgentNo, at: Timestamp) -> Option<Agent> {
+        let mut agent: Option<Agent> = None;
+        for (time, event) in self.events.iter().take_while(|(time, _)| *time <= at) {
+            match event {
+                AgentEvent::Registered(registration) => {
+                    agent = Some(Agent {
+                        no,
+                        id: self.id.clone(),
+                        registered_at: *time,
+                        deregistered_at: None,
+                        registration: registration.clone(),
+                    });
+                }
+                AgentEvent::Updated(registration) => {
+                    if let Some(agent) = &mut agent {
+                        agent.registration = registration.clone();
+                    }
+                }
+                AgentEvent::Deregistered => {
+                    if let Some(agent) = &mut agent {
+                        agent.deregistered_at = Some(*time);
+                    }
+                }
+            }
+        }
+        agent
+    }
+
+    /// The registration that holds now, if one does.
+    pub(super) fn registration(&self) -> Option<&Registration> {
+        match self.events.last()? {
+            (_, AgentEvent::Registered(r) | AgentEvent::Updated(r)) => Some(r),
+            (_, AgentEvent::Deregistered) => None,
+        }
+    }
+}
+
+/// Everything known beside samples.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Catalog {
+    numbers: HashMap<AgentId, AgentNo>,
+    agents: BTreeMap<AgentNo, Arc<AgentEntry>>,
+    /// Number that the next series gets.
+    pub(super) next_series: u32,
+    /// Number that the next agent gets.
+    pub(super) next_agent: u32,
+    /// Number that the next occurrence of an alert gets.
+    pub(super) next_occurrence: u64,
+    series_total: usize,
+    /// Settings with the time from which they hold, oldest first.
+    pub(super) policies: Arc<Vec<(Timestamp, Policy)>>,
+    /// Runs that are over, oldest first.
+    pub(super) past_runs: Arc<Vec<Run>>,
+    /// Start of the run that is under way or was cut off.
+    pub(super) open_run: Option<Timestamp>,
+    /// Alerts within their retention, oldest first.
+    alerts: Arc<Vec<Arc<Alert>>>,
+}
+
+impl Catalog {
+    /// Number of an agent.
+    pub(super) fn number(&self, id: &AgentId) -> Option<AgentNo> {
+        self.numbers.get(id).copied()
+    }
+
+    /// An agent.
+    pub(super) fn agent(&self, no: AgentNo) -> Option<&Arc<AgentEntry>> {
+        self.agents.get(&no)
+    }
+
+    /// An agent to be changed; copied first when a view shares it.
+    pub(super) fn agent_mut(&mut self, no: AgentNo) -> Option<&mut AgentEntry> {
+        self.agents.get_mut(&no).map(Arc::make_mut)
+    }
+
+    /// All agents that were ever registered, by number.
+    pub(super) fn agents(&self) -> impl Iterator<Item = (AgentNo, &Arc<AgentEntry>)> {
+        self.agents.iter().map(|(no, entry)| (*no, entry))
+    }
+
+    /// Adds an agent.
+    pub(super) fn add_agent(&mut self, no: AgentNo, id: AgentId) {
+        self.next_agent = self.next_agent.max(no.0 + 1);
+        self.numbers.insert(id.clone(), no);
+        self.agents.insert(no, Arc::new(AgentEntry::new(id)));
+    }
+
+    /// Adds a series; returns its slot, `None` for an unknown agent.
+    pub(super) fn add_series(&mut self, agent: AgentNo, entry: SeriesEntry) -> Option<usize> {
+        self.next_series = self.next_series.max(entry.no.0 + 1);
+        self.series_total += 1;
+        self.agent_mut(agent).map(|a| a.series.push(entry))
+    }
+
+    /// Number of series.
+    pub(super) const fn series_total(&self) -> usize {
+        self.series_total
+    }
+
+    /// Number of agents that were ever registered.
+    pub(super) fn agents_total(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Number of agents registered now.
+    pub(super) fn registered_total(&self) -> usize {
+        self.agents
+            .values()
+            .filter(|a| a.registration().is_some())
+            .count()
+    }
+
+    /// Settings that held at a moment: the last ones set before it, or the first ever set.
+    pub(super) fn policy(&self, at: Timestamp) -> Policy {
+        let after = self.policies.partition_point(|(time, _)| *time <= at);
+        self.policies
+            .get(after.saturating_sub(1))
+            .map_or_else(Policy::default, |(_, policy)| policy.clone())
+    }
+
+    /// Alerts, oldest first.
+    pub(super) fn alerts(&self) -> &[Arc<Alert>] {
+        &self.alerts
+    }
+
+    /// Adds an alert or puts in its new form.
+    pub(super) fn put_alert(&mut self, alert: Alert) {
+        self.next_occurrence = self.next_occurrence.max(alert.occurrence.0 + 1);
+        let alerts = Arc::make_mut(&mut self.alerts);
+        let key = (alert.fired_at, alert.occurrence);
+        match alerts.binary_search_by_key(&key, |a| (a.fired_at, a.occurrence)) {
+            Ok(at) => alerts[at] = Arc::new(alert),
+            Err(at) => alerts.insert(at, Arc::new(alert)),
+        }
+    }
+
+    /// Forgets alerts that resolved before a moment; returns them.
+    pub(super) fn forget_alerts(&mut self, before: Timestamp) -> Vec<Arc<Alert>> {
+        let is_over = |a: &Arc<Alert>| a.resolved_at.is_some_and(|t| t < before);
+        if !self.alerts.iter().any(is_over) {
+            return Vec::new();
+        }
+        let (gone, kept) = self.alerts.iter().cloned().partition(is_over);
+        self.alerts = Arc::new(kept);
+        gone
+    }
+
+    /// The firing alert of this identity.
+    pub(super) fn firing(&self, agent: AgentNo, alert_id: &str) -> Option<&Arc<Alert>> {
+        self.alerts
+            .iter()
+            .rev()
+            .find(|a| a.resolved_at.is_none() && a.agent == agent && a.alert_id == alert_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_fill_up_one_after_the_other() {
+        let mut table = SeriesTable::default();
+        for no in 0..130 {
+            let group = table.next_group();
+            let key = SeriesKey::new(&format!("m{no}"), &[]).unwrap();
+            table.push(SeriesEntry {
+                no: SeriesNo(no),
+                group,
+                key,
+            });
+        }
+        let groups: Vec<u32> = table.entries().iter().map(|e| e.group).collect();
+        assert_eq!((groups[63], groups[64], groups[128]), (0, 1, 2));
+        let key = SeriesKey::new("m77", &[]).unwrap();
+        assert_eq!(table.find(key.as_bytes()), Some(77));
+        assert_eq!(table.slot(SeriesNo(77)), Some(77));
+        assert_eq!(table.find(b"\x01x"), None);
+    }
+}

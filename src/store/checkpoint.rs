@@ -1,0 +1,199 @@
+//! Moves samples from heads to blocks: agent by agent, in slices that leave the committer free for
+//! commits in between.
+
+use std::collections::BTreeMap;
+
+use redb::ReadableTable;
+
+use super::{
+    catalog::Catalog,
+    head::{AgentHead, Heads},
+    moment::ordered,
+    tables::{self, BlockKey, meta},
+};
+use crate::{
+    codec::{SERIES_SAMPLES_MAX, SeriesColumns, encode_block},
+    model::{AgentNo, SeriesNo, Timestamp},
+};
+
+/// Samples of one block: near 64 KiB at two bytes each.
+const BLOCK_SAMPLES_MAX: usize = 32_768;
+/// Samples that one slice moves; some ten milliseconds of work.
+const SLICE_SAMPLES_MAX: usize = 50_000;
+
+/// A checkpoint under way: agents that are still to be flushed.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    left: Vec<AgentNo>,
+}
+
+/// What one slice wrote.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    pub(super) flushed: Vec<AgentNo>,
+    pub(super) changed_days: Vec<(AgentNo, i32)>,
+    pub(super) blocks: u64,
+    pub(super) block_bytes: u64,
+    /// Log records up to this sequence were deleted.
+    pub(super) log_trimmed_to: Option<u64>,
+}
+
+impl Checkpoint {
+    /// Begins a checkpoint of all agents that have samples in their heads.
+    pub(super) fn begin(heads: &Heads) -> Self {
+        let mut left: Vec<AgentNo> = heads.unflushed().map(|(no, _)| no).collect();
+        left.sort_unstable();
+        left.reverse();
+        Self { left }
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// Writes the next agents' blocks and, with the last of them, deletes the log records that nobody
+    /// needs any more. `last_sequence` is that of the newest log record.
+    pub(super) fn write_slice(
+        &mut self,
+        heads: &Heads,
+        catalog: &Catalog,
+        last_sequence: u64,
+        last_commit: Option<Timestamp>,
+        transaction: &redb::WriteTransaction,
+    ) -> Result<Slice, redb::Error> {
+        let mut slice = Slice::default();
+        let mut samples = 0;
+        let mut blocks = transaction.open_table(tables::BLOCKS)?;
+        let mut flushed = transaction.open_table(tables::FLUSHED)?;
+        while samples < SLICE_SAMPLES_MAX {
+            let Some(agent) = self.left.pop() else { break };
+            let (Some(head), Some(entry)) = (heads.agent(agent), catalog.agent(agent)) else {
+                continue;
+            };
+            samples += head.samples();
+            let groups = groups_of(head, entry.series.entries().iter().map(|s| (s.no, s.group)));
+            for ((day, group), series) in groups {
+                for (start, bytes) in blocks_of(&series) {
+                    let key: BlockKey = (day, agent.0, group, start, last_sequence);
+                    blocks.insert(key, bytes.as_slice())?;
+                    slice.blocks += 1;
+                    slice.block_bytes += bytes.len() as u64;
+                }
+                slice.changed_days.push((agent, day));
+            }
+            flushed.insert(agent.0, last_sequence)?;
+            slice.flushed.push(agent);
+        }
+        drop((blocks, flushed));
+        if self.left.is_empty() {
+            let still_needed = heads
+                .unflushed()
+                .filter(|(no, _)| !slice.flushed.contains(no))
+                .filter_map(|(_, head)| head.sequences())
+                .map(|(first, _)| first)
+                .min();
+            let trim_to = still_needed.map_or(last_sequence, |first| first - 1);
+            trim_log(transaction, trim_to, last_commit)?;
+            slice.log_trimmed_to = Some(trim_to);
+        }
+        Ok(slice)
+    }
+}
+
+/// Deletes log records up to and including `trim_to`; what they alone told is kept in `meta`.
+fn trim_log(
+    transaction: &redb::WriteTransaction,
+    trim_to: u64,
+    last_commit: Option<Timestamp>,
+) -> Result<(), redb::Error> {
+    let mut wal = transaction.open_table(tables::WAL)?;
+    wal.retain_in(..=trim_to, |_, _| false)?;
+    let next = wal.last()?.map_or(trim_to + 1, |(key, _)| key.value() + 1);
+    let mut meta = transaction.open_table(tables::META)?;
+    meta.insert(meta::NEXT_SEQUENCE, &next.to_le_bytes()[..])?;
+    if let Some(time) = last_commit {
+        meta.insert(meta::LAST_COMMIT, &time.as_millis().to_le_bytes()[..])?;
+    }
+    Ok(())
+}
+
+type Samples = Vec<(i64, f64)>;
+
+/// Samples of a head by UTC day and group, each series ordered by time; series ascending by number.
+fn groups_of(
+    head: &AgentHead,
+    series: impl Iterator<Item = (SeriesNo, u32)>,
+) -> BTreeMap<(i32, u32), Vec<(SeriesNo, Samples)>> {
+    let mut groups: BTreeMap<(i32, u32), Vec<(SeriesNo, Samples)>> = BTreeMap::new();
+    for (slot, (no, group)) in series.enumerate() {
+        let Some(series) = head.series(slot) else {
+            continue;
+        };
+        let samples = if series.is_ordered() {
+            series.arrived().to_vec()
+        } else {
+            ordered(series.arrived())
+        };
+        let day_of = |sample: &(i64, f64)| Timestamp::from_millis(sample.0).day();
+        for of_day in samples.chunk_by(|a, b| day_of(a) == day_of(b)) {
+            groups
+                .entry((day_of(&of_day[0]), group))
+                .or_default()
+                .push((no, of_day.to_vec()));
+        }
+    }
+    groups
+}
+
+/// Blocks of one group of one day with their first time. Too many samples are cut in time, so that
+/// every block of the group covers a stretch of its own.
+fn blocks_of(series: &[(SeriesNo, Samples)]) -> Vec<(i64, Vec<u8>)> {
+    let total: usize = series.iter().map(|(_, s)| s.len()).sum();
+    let longest = series.iter().map(|(_, s)| s.len()).max().unwrap_or(0);
+    let first = series.iter().filter_map(|(_, s)| Some(s.first()?.0)).min();
+    let last = series.iter().filter_map(|(_, s)| Some(s.last()?.0)).max();
+    let (Some(first), Some(last)) = (first, last) else {
+        return Vec::new();
+    };
+    if (total > BLOCK_SAMPLES_MAX || longest > SERIES_SAMPLES_MAX) && first < last {
+        let middle = first + (last - first) / 2;
+        let part = |keep: &dyn Fn(i64) -> bool| -> Vec<(SeriesNo, Samples)> {
+            series
+                .iter()
+                .map(|(no, s)| {
+                    (
+                        *no,
+                        s.iter()
+                            .copied()
+                            .filter(|(t, _)| keep(*t))
+                            .collect::<Samples>(),
+                    )
+                })
+                .filter(|(_, s)| !s.is_empty())
+                .collect()
+        };
+        let mut blocks = blocks_of(&part(&|t| t <= middle));
+        blocks.extend(blocks_of(&part(&|t| t > middle)));
+        return blocks;
+    }
+    let columns: Vec<(SeriesNo, Vec<i64>, Vec<f64>)> = series
+        .iter()
+        .map(|(no, s)| {
+            (
+                *no,
+                s.iter().map(|s| s.0).collect(),
+                s.iter().map(|s| s.1).collect(),
+            )
+        })
+        .collect();
+    let columns: Vec<SeriesColumns<'_>> = columns
+        .iter()
+        .map(|(no, times, values)| SeriesColumns {
+            no: *no,
+            times,
+            values,
+        })
+        .collect();
+    vec![(first, encode_block(&columns))]
+}

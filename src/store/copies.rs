@@ -1,0 +1,332 @@
+//! Copies: reading them offline, checking them, making them.
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use redb::{
+    Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, TableDefinition, Value,
+};
+
+use super::{
+    OpenError, StoreStatus, View,
+    backend::DiskBackend,
+    file::{self, OpenedCopy, damaged, on_untrusted_pages},
+    inventory::Inventory,
+    load::{self, Loaded},
+    moment::{Moment, guarded},
+    tables,
+};
+use crate::{
+    codec::{Block, WalRecord},
+    model::{DAY_MS, ReadError, Timestamp},
+};
+
+/// Page cache for a copy that is read once.
+const COPY_CACHE_BYTES: usize = 64 << 20;
+/// Rows between two reports of progress.
+const PROGRESS_ROWS: u64 = 256;
+/// Bytes that one transaction of a row copy writes.
+const ROW_COPY_BYTES: usize = 16 << 20;
+
+/// Opens a copy of a database for reading: one taken by `cp` from a live server, one left by a kill, a
+/// snapshot. The file is never written to. An older schema is migrated in memory.
+///
+/// # Errors
+/// [`OpenError`] for a file that is missing, foreign, newer, damaged or open in a server.
+pub fn open_copy(path: &Path) -> Result<View, OpenError> {
+    let (copy, loaded) = open_and_load(path)?;
+    let database = Arc::new(copy.database);
+    Ok(Arc::new(Moment {
+        transaction: database.begin_read().map_err(|e| e.to_string()),
+        _database: database,
+        heads: Arc::new(loaded.heads),
+        catalog: Arc::new(loaded.catalog),
+        last_commit: loaded.last_commit,
+        block_epoch: 0,
+        inventory: Arc::new(Inventory::default()),
+    }))
+}
+
+fn open_and_load(path: &Path) -> Result<(OpenedCopy, Loaded), OpenError> {
+    let copy = file::open_copy(path, COPY_CACHE_BYTES)?;
+    let loaded = on_untrusted_pages(path, || {
+        let transaction = copy.database.begin_read().map_err(|e| damaged(path, e))?;
+        load::load(path, &transaction, &copy.facts)
+    })?;
+    Ok((copy, loaded))
+}
+
+/// Sizes and facts of a file that no server has open.
+pub fn inspect(path: &Path) -> Result<StoreStatus, OpenError> {
+    let (copy, loaded) = open_and_load(path)?;
+    on_untrusted_pages(path, || {
+        let transaction = copy.database.begin_read().map_err(|e| damaged(path, e))?;
+        let blocks = transaction
+            .open_table(tables::BLOCKS)
+            .map_err(|e| damaged(path, e))?
+            .len()
+            .map_err(|e| damaged(path, e))?;
+        Ok(StoreStatus {
+            schema_version: copy.facts.schema_version,
+            file_id: hexadecimal(copy.facts.file_id),
+            created_ms: copy.facts.created_ms,
+            file_bytes: copy.file_bytes,
+            series: loaded.catalog.series_total() as u64,
+            agents: loaded.catalog.registered_total() as u64,
+            head_samples: loaded.heads.samples() as u64,
+            head_bytes: loaded.heads.bytes() as u64,
+            wal_records: loaded.log_records,
+            blocks,
+            last_commit_ms: loaded.last_commit.map(Timestamp::as_millis),
+            ..StoreStatus::default()
+        })
+    })
+}
+
+pub(super) fn hexadecimal(id: [u8; 16]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What `db verify` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Blocks read.
+    pub blocks: u64,
+    /// Samples decoded, those of the write-ahead log included.
+    pub samples: u64,
+    /// Records of the write-ahead log.
+    pub wal_records: u64,
+    /// Each thing that is damaged: what and where.
+    pub bad: Vec<String>,
+}
+
+/// Checks every checksum and decodes every block and log record. `progress` gets rows done and in all.
+///
+/// # Errors
+/// [`OpenError`] when the file cannot be opened at all; damaged blocks are in the report.
+pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, OpenError> {
+    let copy = file::open_copy(path, COPY_CACHE_BYTES)?;
+    let mut report = VerifyReport::default();
+    let read = guarded(|| {
+        let transaction = copy.database.begin_read().map_err(|e| unreadable(&e))?;
+        verify_rows(&transaction, &mut report, progress)
+    });
+    if let Err(error) = read {
+        report.bad.push(error.to_string());
+    }
+    // What the catalog and the log say must fit together, too.
+    if report.bad.is_empty() {
+        let loaded = on_untrusted_pages(path, || {
+            let transaction = copy.database.begin_read().map_err(|e| damaged(path, e))?;
+            load::load(path, &transaction, &copy.facts).map(|_| ())
+        });
+        match loaded {
+            Ok(()) => {}
+            Err(newer @ OpenError::TooNew { .. }) => return Err(newer),
+            Err(error) => report.bad.push(error.to_string()),
+        }
+    }
+    Ok(report)
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> ReadError {
+    ReadError::Backend(error.to_string())
+}
+
+fn verify_rows(
+    transaction: &ReadTransaction,
+    report: &mut VerifyReport,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), ReadError> {
+    let wal = transaction
+        .open_table(tables::WAL)
+        .map_err(|e| unreadable(&e))?;
+    let blocks = transaction
+        .open_table(tables::BLOCKS)
+        .map_err(|e| unreadable(&e))?;
+    let total =
+        wal.len().map_err(|e| unreadable(&e))? + blocks.len().map_err(|e| unreadable(&e))?;
+    let mut done = 0;
+    let mut step = || {
+        done += 1;
+        if done % PROGRESS_ROWS == 0 || done == total {
+            progress(done, total);
+        }
+    };
+    for row in wal.iter().map_err(|e| unreadable(&e))? {
+        let (sequence, bytes) = row.map_err(|e| unreadable(&e))?;
+        match WalRecord::decode(bytes.value()) {
+            Ok(record) => {
+                report.samples += record
+                    .samples
+                    .iter()
+                    .map(|(_, rows)| rows.len() as u64)
+                    .sum::<u64>()
+            }
+            Err(error) => report
+                .bad
+                .push(format!("log record {}: {error}", sequence.value())),
+        }
+        report.wal_records += 1;
+        step();
+    }
+    for row in blocks.iter().map_err(|e| unreadable(&e))? {
+        let (key, bytes) = row.map_err(|e| unreadable(&e))?;
+        match verify_block(bytes.value()) {
+            Ok(samples) => report.samples += samples,
+            Err(error) => {
+                let (day, agent, group, start, _) = key.value();
+                let day = Timestamp::from_millis(i64::from(day) * DAY_MS).to_rfc3339();
+                let day = &day[..10];
+                report.bad.push(format!(
+                    "block of {day}, agent number {agent}, group {group}, start {start}: {error}"
+                ));
+            }
+        }
+        report.blocks += 1;
+        step();
+    }
+    Ok(())
+}
+
+/// Decodes everything in a block and holds its statistics against its samples.
+fn verify_block(bytes: &[u8]) -> Result<u64, String> {
+    let mut block = Block::parse(bytes).map_err(|e| e.to_string())?;
+    block.check_data().map_err(|e| e.to_string())?;
+    let mut samples = 0;
+    for entry in block.entries().to_vec() {
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        block
+            .decode(&entry, &mut times, &mut values)
+            .map_err(|e| e.to_string())?;
+        if !times.is_sorted_by(|a, b| a < b) {
+            return Err(format!("times of series {} do not increase", entry.no.0));
+        }
+        let statistics = block.statistics(&entry).map_err(|e| e.to_string())?;
+        if statistics.is_some() && statistics != crate::codec::Statistics::of(&values) {
+            return Err(format!(
+                "statistics of series {} do not fit its samples",
+                entry.no.0
+            ));
+        }
+        samples += times.len() as u64;
+    }
+    Ok(samples)
+}
+
+/// Writes a consistent, cleanly closed copy of a file that no server has open. Returns its bytes.
+///
+/// # Errors
+/// [`OpenError`]; `to` must not exist.
+pub fn snapshot_file(
+    from: &Path,
+    to: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, OpenError> {
+    let (copy, _) = open_and_load(from)?;
+    let target = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(to)
+        .map_err(|source| OpenError::Io {
+            path: to.to_owned(),
+            source,
+        })?;
+    let written = on_untrusted_pages(from, || {
+        let transaction = copy.database.begin_read().map_err(|e| damaged(from, e))?;
+        write_snapshot(&transaction, target, progress).map_err(|e| damaged(from, e))
+    });
+    if written.is_err() {
+        // A half-written copy must not look like one.
+        let _ = std::fs::remove_file(to);
+    }
+    written
+}
+
+/// Copies all rows of a snapshot of the engine into a fresh file and closes it. Returns its bytes.
+pub(super) fn write_snapshot(
+    from: &ReadTransaction,
+    file: File,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, redb::Error> {
+    let handle = file.try_clone().map_err(redb::Error::Io)?;
+    let to = Builder::new()
+        .set_cache_size(COPY_CACHE_BYTES)
+        .create_with_backend(DiskBackend(file))?;
+    let mut copier = RowCopier {
+        from,
+        to,
+        done: 0,
+        total: count_rows(from)?,
+        progress,
+    };
+    copier.table(tables::META)?;
+    copier.table(tables::AGENTS)?;
+    copier.table(tables::AGENT_EVENTS)?;
+    copier.table(tables::SERIES)?;
+    copier.table(tables::METRICS)?;
+    copier.table(tables::WAL)?;
+    copier.table(tables::FLUSHED)?;
+    copier.table(tables::BLOCKS)?;
+    copier.table(tables::ALERTS)?;
+    copier.table(tables::ALERT_EVENTS)?;
+    copier.table(tables::POLICIES)?;
+    copier.table(tables::RUNS)?;
+    let RowCopier { mut to, .. } = copier;
+    // The copy's file has grown in powers of two; giving back what it does not need is cheap here.
+    to.compact()?;
+    drop(to);
+    handle.sync_all().map_err(redb::Error::Io)?;
+    Ok(handle.metadata().map_err(redb::Error::Io)?.len())
+}
+
+fn count_rows(from: &ReadTransaction) -> Result<u64, redb::Error> {
+    Ok(from.open_table(tables::BLOCKS)?.len()?
+        + from.open_table(tables::WAL)?.len()?
+        + from.open_table(tables::SERIES)?.len()?)
+}
+
+struct RowCopier<'a> {
+    from: &'a ReadTransaction,
+    to: Database,
+    done: u64,
+    total: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+}
+
+impl RowCopier<'_> {
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &mut self,
+        definition: TableDefinition<'static, K, V>,
+    ) -> Result<(), redb::Error> {
+        let source = self.from.open_table(definition)?;
+        let mut rows = source.iter()?;
+        loop {
+            let mut transaction = self.to.begin_write()?;
+            transaction.set_durability(redb::Durability::Immediate)?;
+            let mut bytes = 0;
+            let mut is_done = true;
+            {
+                let mut target = transaction.open_table(definition)?;
+                for row in rows.by_ref() {
+                    let (key, value) = row?;
+                    bytes += V::as_bytes(&value.value()).as_ref().len() + 64;
+                    target.insert(key.value(), value.value())?;
+                    self.done += 1;
+                    if self.done % PROGRESS_ROWS == 0 {
+                        (self.progress)(self.done.min(self.total), self.total);
+                    }
+                    if bytes >= ROW_COPY_BYTES {
+                        is_done = false;
+                        break;
+                    }
+                }
+            }
+            transaction.commit()?;
+            if is_done {
+                return Ok(());
+            }
+        }
+    }
+}

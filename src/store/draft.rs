@@ -1,0 +1,530 @@
+//! What a commit will change, worked out before anything is written. A draft that is dropped leaves
+//! nothing behind; one that is committed is published as a whole.
+
+use std::{collections::HashMap, sync::Arc};
+
+use redb::WriteTransaction;
+
+use super::{
+    Append, Appended, Registered, Rejected, Settings, WriteError,
+    catalog::{Catalog, SeriesEntry},
+    head::Heads,
+    liveness::{Liveness, Sign},
+    tables,
+};
+use crate::{
+    alerts::{self, HealthDecision},
+    codec::{
+        AgentEvent, AgentRecord, MetricRecord, SeriesRecord, WalRow, WalWriter, encode_alert,
+        encode_alert_event,
+    },
+    model::{
+        AgentId, AgentNo, Alert, AlertEvent, AlertEventKind, Contact, MetricMetadata, OccurrenceNo,
+        Registration, RegistrationSource, SeriesKey, SeriesNo, Severity, Timestamp,
+    },
+    telemetry::OwnMetrics,
+};
+
+/// An append whose rows were looked up before they were queued.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) append: Append,
+    pub(super) rows: Vec<PreparedRow>,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+/// One row of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PreparedRow {
+    /// Index in the batch.
+    pub(super) row: u32,
+    /// The series and its slot, where they were known.
+    pub(super) series: Option<(SeriesNo, u32)>,
+    /// Whether the row tells of a contact.
+    pub(super) sign: Option<Sign>,
+    pub(super) time: i64,
+    pub(super) value: f64,
+}
+
+struct AgentRows {
+    agent: AgentNo,
+    rows: Vec<WalRow>,
+    slots: Vec<u32>,
+}
+
+/// Changes of one commit.
+pub(super) struct Draft<'a> {
+    settings: &'a Settings,
+    metrics: &'a OwnMetrics,
+    now: Timestamp,
+    pub(super) catalog: Arc<Catalog>,
+    samples: Vec<AgentRows>,
+    new_agents: Vec<AgentNo>,
+    /// Agent and index of the event in its history.
+    agent_events: Vec<(AgentNo, usize)>,
+    new_series: Vec<(AgentNo, usize)>,
+    metric_names: Vec<(AgentNo, String)>,
+    alerts: Vec<Alert>,
+    alert_events: Vec<(AgentNo, AlertEvent)>,
+    /// What was learnt of agents' contacts.
+    pub(super) liveness: HashMap<AgentNo, Liveness>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        metrics: &'a OwnMetrics,
+        now: Timestamp,
+        catalog: Arc<Catalog>,
+    ) -> Self {
+        Self {
+            settings,
+            metrics,
+            now,
+            catalog,
+            samples: Vec::new(),
+            new_agents: Vec::new(),
+            agent_events: Vec::new(),
+            new_series: Vec::new(),
+            metric_names: Vec::new(),
+            alerts: Vec::new(),
+            alert_events: Vec::new(),
+            liveness: HashMap::new(),
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+            && self.agent_events.is_empty()
+            && self.metric_names.is_empty()
+            && self.alerts.is_empty()
+    }
+
+    /// Whether registrations change.
+    pub(super) fn changes_registrations(&self) -> bool {
+        !self.agent_events.is_empty()
+    }
+
+    /// Number of samples to write.
+    pub(super) fn rows(&self) -> usize {
+        self.samples.iter().map(|s| s.rows.len()).sum()
+    }
+
+    /// Adds samples. `known` tells what was known of an agent's contacts before this draft.
+    pub(super) fn append(
+        &mut self,
+        prepared: Prepared,
+        known: &mut dyn FnMut(AgentNo) -> Liveness,
+    ) -> Result<Appended, WriteError> {
+        let Prepared {
+            append,
+            rows,
+            mut rejected,
+        } = prepared;
+        let agent = self.agent_to_write(&append.agent)?;
+        self.note_metadata(agent, &append.batch.metadata);
+        let mut accepted = AgentRows {
+            agent,
+            rows: Vec::with_capacity(rows.len()),
+            slots: Vec::with_capacity(rows.len()),
+        };
+        let mut new_series = 0;
+        let mut signs = Vec::new();
+        for row in &rows {
+            let series = match row.series {
+                Some(series) => Ok(series),
+                None => self.series_to_write(
+                    agent,
+                    append.batch.key(&append.batch.rows()[row.row as usize]),
+                    &mut new_series,
+                ),
+            };
+            match series {
+                Ok((no, slot)) => {
+                    accepted.rows.push((no, row.time, row.value));
+                    accepted.slots.push(slot);
+                    signs.extend(row.sign.map(|sign| (sign, row.time, row.value)));
+                }
+                Err(reason) => {
+                    self.metrics.reject("series_limit", 1);
+                    rejected.push(Rejected {
+                        row: row.row as usize,
+                        reason,
+                    });
+                }
+            }
+        }
+        rejected.sort_by_key(|r| r.row);
+        let appended = Appended {
+            accepted: accepted.rows.len(),
+            rejected,
+            new_series,
+        };
+        if !accepted.rows.is_empty() {
+            self.samples.push(accepted);
+        }
+        if append.contact.is_some() || !signs.is_empty() {
+            self.judge_contact(agent, append.contact.as_ref(), &signs, known);
+        }
+        Ok(appended)
+    }
+
+    /// The agent's number; an agent that is not registered gets registered as one that pushes.
+    fn agent_to_write(&mut self, id: &AgentId) -> Result<AgentNo, WriteError> {
+        let known = self.catalog.number(id);
+        if let Some(no) = known {
+            if self
+                .catalog
+                .agent(no)
+                .is_some_and(|a| a.registration().is_some())
+            {
+                return Ok(no);
+            }
+        }
+        self.register_anew(id, known, Registration::bare(RegistrationSource::Push))
+    }
+
+    fn register_anew(
+        &mut self,
+        id: &AgentId,
+        known: Option<AgentNo>,
+        registration: Registration,
+    ) -> Result<AgentNo, WriteError> {
+        let no = match known {
+            Some(no) => no,
+            None => {
+                let max = self.settings.limits.agents_total;
+                if self.catalog.agents_total() >= max {
+                    self.metrics.reject("agent_limit", 1);
+                    return Err(WriteError::Limit(format!(
+                        "agent `{id}` cannot be registered: there are {max} agents already (limits.agents_total)"
+                    )));
+                }
+                let catalog = Arc::make_mut(&mut self.catalog);
+                let no = AgentNo(catalog.next_agent);
+                catalog.add_agent(no, id.clone());
+                self.new_agents.push(no);
+                no
+            }
+        };
+        self.add_event(no, AgentEvent::Registered(registration));
+        Ok(no)
+    }
+
+    fn add_event(&mut self, agent: AgentNo, event: AgentEvent) {
+        let now = self.now;
+        if let Some(entry) = Arc::make_mut(&mut self.catalog).agent_mut(agent) {
+            entry.events.push((now, event));
+            self.agent_events.push((agent, entry.events.len() - 1));
+        }
+    }
+
+    /// Number and slot of a series, made when it is new and within the limits.
+    fn series_to_write(
+        &mut self,
+        agent: AgentNo,
+        key: &[u8],
+        new_series: &mut usize,
+    ) -> Result<(SeriesNo, u32), String> {
+        let unknown = || "the agent is not known".to_owned();
+        let entry = self.catalog.agent(agent).ok_or_else(unknown)?;
+        if let Some(slot) = entry.series.find(key) {
+            let no = entry.series.get(slot).map(|s| s.no).ok_or_else(unknown)?;
+            return Ok((no, slot as u32));
+        }
+        let limits = &self.settings.limits;
+        let key = SeriesKey::from_bytes(key).ok_or("the series' key is not in canonical form")?;
+        if entry.series.entries().len() >= limits.series_per_agent {
+            return Err(format!(
+                "new series {key} of agent `{}`: the agent has {} series already (limits.series_per_agent)",
+                entry.id, limits.series_per_agent
+            ));
+        }
+        if self.catalog.series_total() >= limits.series_total {
+            return Err(format!(
+                "new series {key} of agent `{}`: there are {} series already (limits.series_total)",
+                entry.id, limits.series_total
+            ));
+        }
+        let group = entry.series.next_group();
+        let catalog = Arc::make_mut(&mut self.catalog);
+        let no = SeriesNo(catalog.next_series);
+        let slot = catalog
+            .add_series(agent, SeriesEntry { no, group, key })
+            .ok_or_else(unknown)?;
+        self.new_series.push((agent, slot));
+        *new_series += 1;
+        Ok((no, slot as u32))
+    }
+
+    fn note_metadata(&mut self, agent: AgentNo, metadata: &[MetricMetadata]) {
+        for told in metadata {
+            let Some(entry) = self.catalog.agent(agent) else {
+                return;
+            };
+            let known = entry.metrics.get(&told.name);
+            let is_same = known
+                .is_some_and(|k| k.kind == told.kind && k.help == told.help && k.unit == told.unit);
+            if is_same {
+                continue;
+            }
+            if known.is_some_and(|k| k.kind != told.kind) {
+                self.metrics.metadata_conflicts.inc();
+            }
+            let record = MetricRecord {
+                kind: told.kind,
+                help: told.help.clone(),
+                unit: told.unit.clone(),
+            };
+            if let Some(entry) = Arc::make_mut(&mut self.catalog).agent_mut(agent) {
+                entry.metrics.insert(told.name.clone(), record);
+            }
+            self.metric_names.push((agent, told.name.clone()));
+        }
+    }
+
+    /// Registers or updates an agent.
+    pub(super) fn register(
+        &mut self,
+        id: &AgentId,
+        registration: Registration,
+    ) -> Result<Registered, WriteError> {
+        let known = self.catalog.number(id);
+        let current = known.and_then(|no| {
+            self.catalog
+                .agent(no)?
+                .registration()
+                .cloned()
+                .map(|r| (no, r))
+        });
+        let Some((no, current)) = current else {
+            self.register_anew(id, known, registration)?;
+            return Ok(Registered::Created);
+        };
+        if current.source.is_owned() && !registration.source.is_owned() {
+            return Err(WriteError::Owned(id.to_string()));
+        }
+        if current == registration {
+            return Ok(Registered::Unchanged);
+        }
+        self.add_event(no, AgentEvent::Updated(registration));
+        Ok(Registered::Updated)
+    }
+
+    /// Ends a registration. `by_owner` may end those that the configuration owns.
+    pub(super) fn deregister(
+        &mut self,
+        id: &AgentId,
+        by_owner: bool,
+        known: &mut dyn FnMut(AgentNo) -> Liveness,
+    ) -> Result<bool, WriteError> {
+        let current = self.catalog.number(id).and_then(|no| {
+            self.catalog
+                .agent(no)?
+                .registration()
+                .map(|r| (no, r.source))
+        });
+        let Some((no, source)) = current else {
+            return Ok(false);
+        };
+        if source.is_owned() && !by_owner {
+            return Err(WriteError::Owned(id.to_string()));
+        }
+        self.add_event(no, AgentEvent::Deregistered);
+        self.resolve_health_alert(no, id, "the agent was deregistered");
+        let mut liveness = self.liveness.remove(&no).unwrap_or_else(|| known(no));
+        liveness.clear_errors();
+        self.liveness.insert(no, liveness);
+        Ok(true)
+    }
+
+    fn judge_contact(
+        &mut self,
+        agent: AgentNo,
+        contact: Option<&Contact>,
+        signs: &[(Sign, i64, f64)],
+        known: &mut dyn FnMut(AgentNo) -> Liveness,
+    ) {
+        let mut liveness = self.liveness.remove(&agent).unwrap_or_else(|| known(agent));
+        for (sign, time, value) in signs {
+            liveness.note(*sign, Timestamp::from_millis(*time), *value);
+        }
+        if let Some(contact) = contact {
+            liveness.note_error(contact);
+        }
+        self.liveness.insert(agent, liveness);
+        self.judge(agent, known);
+    }
+
+    /// Raises or resolves the agent's health alert by what is known of it now.
+    pub(super) fn judge(&mut self, agent: AgentNo, known: &mut dyn FnMut(AgentNo) -> Liveness) {
+        let Some(entry) = self.catalog.agent(agent).cloned() else {
+            return;
+        };
+        let Some(registration) = entry.registration() else {
+            return;
+        };
+        let liveness = self.liveness.entry(agent).or_insert_with(|| known(agent));
+        let inputs = liveness.inputs(self.catalog.open_run);
+        let verdict = alerts::judge_status(&inputs, registration, &self.settings.policy, self.now);
+        let alert_id = alerts::health_alert_id(&entry.id);
+        let is_firing = self.catalog.firing(agent, &alert_id).is_some();
+        let error = liveness.error().map(str::to_owned);
+        let decision = alerts::decide_health_alert(
+            &entry.id,
+            verdict.status,
+            error.as_deref(),
+            verdict.last_heartbeat,
+            is_firing,
+        );
+        match decision {
+            HealthDecision::Keep => {}
+            HealthDecision::Fire { description } => {
+                let alert = Alert {
+                    occurrence: OccurrenceNo(self.catalog.next_occurrence),
+                    alert_id,
+                    name: alerts::HEALTH_ALERT_NAME.to_owned(),
+                    severity: Severity::Critical,
+                    description: description.clone(),
+                    agent,
+                    fired_at: self.now,
+                    resolved_at: None,
+                };
+                self.put_alert(alert, AlertEventKind::Fired, description);
+            }
+            HealthDecision::Resolve { reason } => {
+                self.resolve_health_alert(agent, &entry.id, &reason)
+            }
+        }
+    }
+
+    fn resolve_health_alert(&mut self, agent: AgentNo, id: &AgentId, reason: &str) {
+        let firing = self
+            .catalog
+            .firing(agent, &alerts::health_alert_id(id))
+            .cloned();
+        if let Some(firing) = firing {
+            let alert = Alert {
+                resolved_at: Some(self.now),
+                ..Alert::clone(&firing)
+            };
+            self.put_alert(alert, AlertEventKind::Resolved, reason.to_owned());
+        }
+    }
+
+    fn put_alert(&mut self, alert: Alert, kind: AlertEventKind, reason: String) {
+        let event = AlertEvent {
+            occurrence: alert.occurrence,
+            time: self.now,
+            kind,
+            reason,
+        };
+        self.alert_events.push((alert.agent, event));
+        Arc::make_mut(&mut self.catalog).put_alert(alert.clone());
+        self.alerts.push(alert);
+    }
+
+    /// Writes the changes; returns the bytes of the log record.
+    pub(super) fn write(
+        &self,
+        sequence: u64,
+        transaction: &WriteTransaction,
+    ) -> Result<u64, redb::Error> {
+        let mut wal = WalWriter::new(self.now);
+        for samples in &self.samples {
+            wal.samples(samples.agent, &samples.rows);
+        }
+        let record = wal.finish();
+        transaction
+            .open_table(tables::WAL)?
+            .insert(sequence, record.as_slice())?;
+        self.write_agents(transaction)?;
+        self.write_series(transaction)?;
+        self.write_alerts(transaction)?;
+        Ok(record.len() as u64)
+    }
+
+    fn write_agents(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        for no in &self.new_agents {
+            if let Some(entry) = self.catalog.agent(*no) {
+                let record = AgentRecord {
+                    id: entry.id.to_string(),
+                    created_ms: self.now.as_millis(),
+                };
+                transaction
+                    .open_table(tables::AGENTS)?
+                    .insert(no.0, record.encode().as_slice())?;
+            }
+        }
+        for (no, index) in &self.agent_events {
+            if let Some((time, event)) = self.catalog.agent(*no).and_then(|a| a.events.get(*index))
+            {
+                let key = (no.0, time.as_millis(), *index as u32);
+                transaction
+                    .open_table(tables::AGENT_EVENTS)?
+                    .insert(key, event.encode().as_slice())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_series(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if !self.new_series.is_empty() {
+            let mut table = transaction.open_table(tables::SERIES)?;
+            for (agent, slot) in &self.new_series {
+                if let Some(series) = self.catalog.agent(*agent).and_then(|a| a.series.get(*slot)) {
+                    let record = SeriesRecord {
+                        key: series.key.clone(),
+                        group: series.group,
+                        retention_class: 0,
+                        created_ms: self.now.as_millis(),
+                    };
+                    table.insert((agent.0, series.no.0), record.encode().as_slice())?;
+                }
+            }
+        }
+        if !self.metric_names.is_empty() {
+            let mut table = transaction.open_table(tables::METRICS)?;
+            for (agent, name) in &self.metric_names {
+                if let Some(metric) = self.catalog.agent(*agent).and_then(|a| a.metrics.get(name)) {
+                    table.insert((agent.0, name.as_str()), metric.encode().as_slice())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_alerts(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        for alert in &self.alerts {
+            let key = (
+                alert.agent.0,
+                alert.fired_at.as_millis(),
+                alert.occurrence.0,
+            );
+            transaction
+                .open_table(tables::ALERTS)?
+                .insert(key, encode_alert(alert).as_slice())?;
+        }
+        for (agent, event) in &self.alert_events {
+            // A step of its own for each kind, so that firing and resolving in one millisecond both stay.
+            let ordinal = u32::from(event.kind == AlertEventKind::Resolved);
+            let key = (agent.0, event.time.as_millis(), event.occurrence.0, ordinal);
+            let mut table = transaction.open_table(tables::ALERT_EVENTS)?;
+            table.insert(key, encode_alert_event(event).as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// Puts the committed samples into the heads.
+    pub(super) fn publish(&self, sequence: u64, heads: &mut Heads) {
+        for samples in &self.samples {
+            let rows = samples.rows.iter().zip(&samples.slots);
+            heads.extend(
+                samples.agent,
+                sequence,
+                rows.map(|((_, time, value), slot)| (*slot as usize, *time, *value)),
+            );
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! The handle that other rooms hold: queue writes, take views.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering, mpsc},
+};
+
+use redb::{ReadableDatabase, ReadableTableMetadata};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    OpenError, Settings, WriteError,
+    committer::{Command, Committer, Reply, begin},
+    copies,
+    draft::{Prepared, PreparedRow},
+    file::{self, Opened, damaged},
+    head::FUTURE_MS_LIMIT,
+    inventory::Inventory,
+    liveness::Sign,
+    load,
+    shared::{Live, Shared},
+    tables,
+};
+use crate::{
+    codec::{RunRecord, encode_policy},
+    model::{
+        AgentId, Batch, Clock, Contact, History, Registration, Run, Timestamp, format_duration_ms,
+    },
+    telemetry::OwnMetrics,
+};
+
+/// How soon an append must be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for the acknowledgement.
+    Prompt,
+    /// Nobody waits: may share a commit for some seconds.
+    Relaxed,
+}
+
+/// Samples of one agent to be made durable. An agent that is not registered is registered by it.
+#[derive(Debug)]
+pub struct Append {
+    /// Whose.
+    pub agent: AgentId,
+    /// What.
+    pub batch: Batch,
+    /// The contact that it is, if it is one; decides the agent's health alert in the same commit.
+    pub contact: Option<Contact>,
+    /// How soon.
+    pub urgency: Urgency,
+}
+
+/// A sample that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Index of the row in the batch.
+    pub row: usize,
+    /// Why, naming the offender.
+    pub reason: String,
+}
+
+/// What became of an append, once it is durable and visible.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Samples taken.
+    pub accepted: usize,
+    /// Samples refused; the others are not affected.
+    pub rejected: Vec<Rejected>,
+    /// Series seen for the first time.
+    pub new_series: usize,
+}
+
+/// What a registration did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The agent was not registered before.
+    Created,
+    /// Its registration changed.
+    Updated,
+    /// It said the same already; nothing was written.
+    Unchanged,
+}
+
+/// Sizes and settings, for `/api/v1/status` and `db info`.
+#[derive(Clone, Debug, Default)]
+pub struct StoreStatus {
+    /// Schema version of the file.
+    pub schema_version: u32,
+    /// Random id of the file, as hexadecimal text.
+    pub file_id: String,
+    /// Milliseconds since the epoch when the file was made.
+    pub created_ms: i64,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
+    /// Series known.
+    pub series: u64,
+    /// Agents registered now.
+    pub agents: u64,
+    /// Samples in memory that the next checkpoint moves to blocks.
+    pub head_samples: u64,
+    /// Bytes of them in memory.
+    pub head_bytes: u64,
+    /// Records in the write-ahead log.
+    pub wal_records: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Retention of samples in milliseconds.
+    pub retention_ms: i64,
+    /// Time of the last commit in milliseconds since the epoch.
+    pub last_commit_ms: Option<i64>,
+    /// Seconds for which a plain copy that begins now is safe.
+    pub copy_safe_seconds: f64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Bytes written to the file since the start.
+    pub bytes_written: u64,
+}
+
+/// The file, open for reading and writing. Clones share it; [`Store::close`] ends it in order.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Command>,
+    facts: Arc<file::FileFacts>,
+}
+
+/// One immutable moment of the file.
+pub type View = Arc<dyn History>;
+
+impl Store {
+    /// Opens the file, making it when it is missing; recovers what a kill left.
+    ///
+    /// # Errors
+    /// [`OpenError`] says which way the file cannot be used.
+    pub fn open(
+        path: &Path,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<OwnMetrics>,
+    ) -> Result<Self, OpenError> {
+        let opened = file::open_for_writing(path, settings.cache_bytes, clock.now().as_millis())?;
+        Self::start(path, opened, settings, clock, metrics)
+    }
+
+    /// Rebuilds what the file knows and starts the committer.
+    pub(super) fn start(
+        path: &Path,
+        opened: Opened,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<OwnMetrics>,
+    ) -> Result<Self, OpenError> {
+        let now = clock.now();
+        let Opened {
+            database,
+            facts,
+            counters,
+        } = opened;
+        let loaded = file::on_untrusted_pages(path, || {
+            let transaction = database.begin_read().map_err(|e| damaged(path, e))?;
+            load::load(path, &transaction, &facts)
+        })?;
+        let mut live = Live {
+            heads: Arc::new(loaded.heads),
+            catalog: Arc::new(loaded.catalog),
+            last_commit: loaded.last_commit,
+            block_epoch: 0,
+        };
+        begin_run(&database, &settings, now, &mut live).map_err(|e| damaged(path, e))?;
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            database: Arc::new(database),
+            live: parking_lot::Mutex::new(live),
+            inventory: Arc::new(Inventory::default()),
+            counters,
+            settings,
+            clock,
+            metrics,
+            queued_rows: std::sync::atomic::AtomicUsize::new(0),
+            registrations: watch::Sender::new(0),
+            commits: std::sync::atomic::AtomicU64::new(0),
+            copy_safe_ms: std::sync::atomic::AtomicU64::new(0),
+        });
+        let (queue, commands) = mpsc::channel();
+        let committer = Committer::new(
+            Arc::clone(&shared),
+            commands,
+            loaded.next_sequence,
+            loaded.log_records,
+        );
+        std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.run())
+            .map_err(|source| OpenError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            shared,
+            queue,
+            facts: Arc::new(facts),
+        })
+    }
+
+    /// The present moment of the file.
+    pub fn view(&self) -> View {
+        Arc::new(self.shared.moment())
+    }
+
+    /// Makes samples durable; returns when they are on disk and visible to every later view.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing of the append was taken. Single rows that are refused are in the answer.
+    pub async fn append(&self, append: Append) -> Result<Appended, WriteError> {
+        let answer = self.enqueue_append(append)?;
+        answer.await.map_err(|_| WriteError::Closing)?
+    }
+
+    /// The same for threads outside of the runtime.
+    pub fn append_blocking(&self, append: Append) -> Result<Appended, WriteError> {
+        let answer = self.enqueue_append(append)?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
+    }
+
+    fn enqueue_append(
+        &self,
+        append: Append,
+    ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
+        let prepared = self.prepare(append);
+        let rows = prepared.rows.len();
+        let before = self.shared.queued_rows.fetch_add(rows, Ordering::Relaxed);
+        if before > 0 && before + rows > self.shared.settings.queue_rows_max {
+            self.shared.queued_rows.fetch_sub(rows, Ordering::Relaxed);
+            self.shared.metrics.reject("queue_full", rows as u64);
+            return Err(WriteError::Busy {
+                retry_after_seconds: 1,
+            });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Append(prepared, reply))?;
+        Ok(answer)
+    }
+
+    fn send(&self, command: Command) -> Result<(), WriteError> {
+        self.queue.send(command).map_err(|_| WriteError::Closing)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply))?;
+        answer.await.map_err(|_| WriteError::Closing)?
+    }
+
+    /// Looks series up and checks times on the caller's thread, so that the committer only commits.
+    fn prepare(&self, append: Append) -> Prepared {
+        let catalog = Arc::clone(&self.shared.live.lock().catalog);
+        let settings = &self.shared.settings;
+        let now = self.shared.clock.now();
+        let latest = now.plus_millis(settings.future_ms_max.min(FUTURE_MS_LIMIT));
+        let earliest = now.plus_millis(-settings.retention_ms);
+        let agent = catalog
+            .number(&append.agent)
+            .and_then(|no| catalog.agent(no));
+        let mut rows = Vec::with_capacity(append.batch.len());
+        let mut rejected = Vec::new();
+        for (index, row) in append.batch.rows().iter().enumerate() {
+            let refused = if row.time > latest {
+                Some((
+                    "too_far_ahead",
+                    format!(
+                        "timestamp {} is more than {} ahead of the server's clock ({now})",
+                        row.time,
+                        format_duration_ms(latest.since(now))
+                    ),
+                ))
+            } else if row.time < earliest {
+                Some((
+                    "older_than_retention",
+                    format!(
+                        "timestamp {} is older than the retention, which begins at {earliest}",
+                        row.time
+                    ),
+                ))
+            } else {
+                None
+            };
+            if let Some((reason, message)) = refused {
+                self.shared.metrics.reject(reason, 1);
+                rejected.push(Rejected {
+                    row: index,
+                    reason: message,
+                });
+                continue;
+            }
+            let key = append.batch.key(row);
+            let series = agent.and_then(|a| {
+                let slot = a.series.find(key)?;
+                Some((a.series.get(slot)?.no, slot as u32))
+            });
+            rows.push(PreparedRow {
+                row: index as u32,
+                series,
+                sign: Sign::of_key(key),
+                time: row.time.as_millis(),
+                value: row.value,
+            });
+        }
+        Prepared {
+            append,
+            rows,
+            rejected,
+        }
+    }
+
+    /// Registers or updates an agent.
+    ///
+    /// # Errors
+    /// [`WriteError::Owned`] for an agent of the configuration, unless `registration` comes from there.
+    pub async fn register(
+        &self,
+        id: AgentId,
+        registration: Registration,
+    ) -> Result<Registered, WriteError> {
+        self.ask(|reply| Command::Register(id, registration, reply))
+            .await
+    }
+
+    /// Ends a registration; the history stays. `false` when there was none.
+    ///
+    /// # Errors
+    /// [`WriteError::Owned`] for an agent of the configuration.
+    pub async fn deregister(&self, id: AgentId) -> Result<bool, WriteError> {
+        self.ask(|reply| Command::Deregister {
+            id,
+            by_owner: false,
+            reply,
+        })
+        .await
+    }
+
+    /// Ends a registration that the configuration owned and no longer has.
+    pub async fn deregister_owned(&self, id: AgentId) -> Result<bool, WriteError> {
+        self.ask(|reply| Command::Deregister {
+            id,
+            by_owner: true,
+            reply,
+        })
+        .await
+    }
+
+    /// Raises or resolves health alerts that time alone decides (stale agents). Called every few seconds.
+    pub async fn judge_stale(&self) -> Result<(), WriteError> {
+        self.ask(Command::JudgeStale).await
+    }
+
+    /// Moves all samples from memory and log to blocks now.
+    pub async fn checkpoint(&self) -> Result<(), WriteError> {
+        self.ask(Command::Checkpoint).await
+    }
+
+    /// Commits what waits, notes the end of this run and stops the committer. Later writes get
+    /// [`WriteError::Closing`].
+    pub async fn close(&self) -> Result<(), WriteError> {
+        self.ask(Command::Close).await
+    }
+
+    /// The same for threads outside of the runtime.
+    pub fn close_blocking(&self) -> Result<(), WriteError> {
+        self.ask_blocking(Command::Close)
+    }
+
+    /// [`Store::checkpoint`] for threads outside of the runtime.
+    pub fn checkpoint_blocking(&self) -> Result<(), WriteError> {
+        self.ask_blocking(Command::Checkpoint)
+    }
+
+    /// [`Store::register`] for threads outside of the runtime.
+    pub fn register_blocking(
+        &self,
+        id: AgentId,
+        registration: Registration,
+    ) -> Result<Registered, WriteError> {
+        self.ask_blocking(|reply| Command::Register(id, registration, reply))
+    }
+
+    fn ask_blocking<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply))?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
+    }
+
+    /// Counts up whenever registrations change.
+    pub fn registrations_changed(&self) -> watch::Receiver<u64> {
+        self.shared.registrations.subscribe()
+    }
+
+    /// Sizes and settings.
+    pub fn status(&self) -> StoreStatus {
+        let shared = &self.shared;
+        let table_lengths = || -> Result<(u64, u64), redb::Error> {
+            let transaction = shared.database.begin_read()?;
+            let blocks = transaction.open_table(tables::BLOCKS)?.len()?;
+            Ok((blocks, transaction.open_table(tables::WAL)?.len()?))
+        };
+        // After an I/O error the engine refuses to answer; the other figures still help.
+        let (blocks, wal_records) = table_lengths().unwrap_or_default();
+        let live = shared.live.lock();
+        StoreStatus {
+            schema_version: self.facts.schema_version,
+            file_id: copies::hexadecimal(self.facts.file_id),
+            created_ms: self.facts.created_ms,
+            file_bytes: shared.counters.length(),
+            series: live.catalog.series_total() as u64,
+            agents: live.catalog.registered_total() as u64,
+            head_samples: live.heads.samples() as u64,
+            head_bytes: live.heads.bytes() as u64,
+            wal_records,
+            blocks,
+            retention_ms: shared.settings.retention_ms,
+            last_commit_ms: live.last_commit.map(Timestamp::as_millis),
+            copy_safe_seconds: shared.copy_safe_ms.load(Ordering::Relaxed) as f64 / 1000.0,
+            commits: shared.commits.load(Ordering::Relaxed),
+            bytes_written: shared.counters.bytes_written(),
+        }
+    }
+
+    /// Writes a consistent, cleanly closed copy into a temporary file beside the database; commits go on.
+    ///
+    /// # Errors
+    /// [`WriteError::Backend`] with the engine's or the disk's reason.
+    pub async fn snapshot(&self) -> Result<tempfile::NamedTempFile, WriteError> {
+        let shared = Arc::clone(&self.shared);
+        let work = tokio::task::spawn_blocking(move || write_snapshot(&shared));
+        work.await.map_err(|e| WriteError::Backend(e.to_string()))?
+    }
+}
+
+fn write_snapshot(shared: &Shared) -> Result<tempfile::NamedTempFile, WriteError> {
+    let failed = |error: &dyn std::fmt::Display| WriteError::Backend(error.to_string());
+    let directory = match shared.path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let file = tempfile::Builder::new()
+        .prefix(".longwatch-")
+        .suffix(".snapshot")
+        .tempfile_in(directory)
+        .map_err(|e| failed(&e))?;
+    let transaction = shared.database.begin_read().map_err(|e| failed(&e))?;
+    let handle = file.as_file().try_clone().map_err(|e| failed(&e))?;
+    copies::write_snapshot(&transaction, handle, &mut |_, _| {}).map_err(|e| failed(&e))?;
+    Ok(file)
+}
+
+/// Notes the start of this run, the end of one that was cut off, and settings that changed.
+fn begin_run(
+    database: &redb::Database,
+    settings: &Settings,
+    now: Timestamp,
+    live: &mut Live,
+) -> Result<(), redb::Error> {
+    let now = now.max(live.last_commit.unwrap_or(now));
+    let catalog = Arc::make_mut(&mut live.catalog);
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let transaction = begin(database)?;
+    {
+        let mut runs = transaction.open_table(tables::RUNS)?;
+        if let Some(start) = catalog.open_run.take() {
+            // It was killed: it lived at least until its last commit.
+            let end = live.last_commit.unwrap_or(start).max(start);
+            let record = RunRecord {
+                end_ms: Some(end.as_millis()),
+                version: version.clone(),
+            };
+            runs.insert(start.as_millis(), record.encode().as_slice())?;
+            let mut past = catalog.past_runs.to_vec();
+            past.push(Run { start, end });
+            catalog.past_runs = past.into();
+        }
+        let record = RunRecord {
+            end_ms: None,
+            version,
+        };
+        runs.insert(now.as_millis(), record.encode().as_slice())?;
+        catalog.open_run = Some(now);
+        let mut policies = transaction.open_table(tables::POLICIES)?;
+        if catalog.policies.last().map(|(_, policy)| policy) != Some(&settings.policy) {
+            policies.insert(now.as_millis(), encode_policy(&settings.policy).as_slice())?;
+            let mut all = catalog.policies.to_vec();
+            all.retain(|(time, _)| *time != now);
+            all.push((now, settings.policy.clone()));
+            catalog.policies = all.into();
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What the committer remembers of agents' contacts, so that the health alert is decided in the very
+//! commit that holds its cause. It can be rebuilt from the file at any time.
+
+use crate::{
+    alerts::StatusInputs,
+    model::{AgentNo, Contact, History, ReadError, Sample, Timestamp, names},
+};
+
+/// What a sample tells about contact with its agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// `up`
+    Up,
+    /// `health_probe_up`
+    Probe,
+    /// `agent_contact`
+    Contact,
+}
+
+impl Sign {
+    /// The sign that a series with this canonical key gives. Only series without labels count: they are
+    /// the ones that longwatch records.
+    pub(super) fn of_key(key: &[u8]) -> Option<Self> {
+        let (length, name) = key.split_first()?;
+        if usize::from(*length) != name.len() {
+            return None;
+        }
+        [
+            (names::UP, Self::Up),
+            (names::HEALTH_PROBE_UP, Self::Probe),
+            (names::AGENT_CONTACT, Self::Contact),
+        ]
+        .into_iter()
+        .find(|(known, _)| known.as_bytes() == name)
+        .map(|(_, sign)| sign)
+    }
+}
+
+/// The last contacts with one agent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Liveness {
+    inputs: StatusInputs,
+    scrape_error: Option<String>,
+    probe_error: Option<String>,
+}
+
+impl Liveness {
+    /// Reads the last contacts from history.
+    pub(super) fn read(
+        history: &dyn History,
+        agent: AgentNo,
+        at: Timestamp,
+    ) -> Result<Self, ReadError> {
+        let last = |name: &str, wanted: Option<f64>| -> Result<Option<Sample>, ReadError> {
+            let mut last: Option<Sample> = None;
+            for series in history.series(agent, Some(name)) {
+                let found = history.last_sample(agent, series.no, at, wanted)?;
+                last = [last, found].into_iter().flatten().max_by_key(|s| s.time);
+            }
+            Ok(last)
+        };
+        let last_up = last(names::UP, None)?;
+        let last_up_ok = match last_up {
+            Some(up) if up.value == 1.0 => Some(up),
+            Some(_) => last(names::UP, Some(1.0))?,
+            None => None,
+        };
+        let inputs = StatusInputs {
+            last_up,
+            last_up_ok: last_up_ok.map(|s| s.time),
+            last_probe: last(names::HEALTH_PROBE_UP, None)?,
+            last_contact: last(names::AGENT_CONTACT, None)?.map(|s| s.time),
+            run_start: None,
+        };
+        Ok(Self {
+            inputs,
+            ..Self::default()
+        })
+    }
+
+    /// Takes a sign in.
+    pub(super) fn note(&mut self, sign: Sign, time: Timestamp, value: f64) {
+        let sample = Sample { time, value };
+        let is_later = |last: Option<Sample>| last.is_none_or(|l| l.time <= time);
+        match sign {
+            Sign::Up if is_later(self.inputs.last_up) => {
+                self.inputs.last_up = Some(sample);
+                if value == 1.0 {
+                    self.inputs.last_up_ok = Some(time);
+                }
+            }
+            Sign::Probe if is_later(self.inputs.last_probe) => {
+                self.inputs.last_probe = Some(sample)
+            }
+            Sign::Contact => self.inputs.last_contact = self.inputs.last_contact.max(Some(time)),
+            Sign::Up | Sign::Probe => {}
+        }
+    }
+
+    /// Remembers why a contact failed.
+    pub(super) fn note_error(&mut self, contact: &Contact) {
+        match contact {
+            Contact::Scrape { error } => self.scrape_error.clone_from(error),
+            Contact::Probe { error } => self.probe_error.clone_from(error),
+            Contact::Push => {}
+        }
+    }
+
+    /// Forgets why contacts failed.
+    pub(super) fn clear_errors(&mut self) {
+        self.scrape_error = None;
+        self.probe_error = None;
+    }
+
+    /// Why the last contact failed.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.scrape_error.as_deref().or(self.probe_error.as_deref())
+    }
+
+    /// What the status is judged by.
+    pub(super) fn inputs(&self, run_start: Option<Timestamp>) -> StatusInputs {
+        StatusInputs {
+            run_start,
+            ..self.inputs
+        }
+    }
+}

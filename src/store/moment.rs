@@ -1,0 +1,768 @@
+//! A moment of the file: the engine's snapshot, heads and catalog as one immutable value.
+//!
+//! Samples of a series come in pieces: one per block that holds it, and the head. Where pieces do not
+//! overlap, each is used as it is, its statistics instead of its samples where the directory has them.
+//! Where they overlap, they are merged, and for one series and millisecond the later written wins.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
+
+use super::{
+    catalog::Catalog,
+    head::{AgentHead, Heads},
+    inventory::Inventory,
+    quiet,
+    tables::{self, ALERT_EVENTS, BLOCKS, BlockKey},
+};
+use crate::{
+    codec::{Block, Entry, decode_alert_event},
+    model::{
+        Agent, AgentId, AgentNo, Alert, AlertEvent, DAY_MS, History, MetricKind, Policy, ReadError,
+        Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Window,
+        is_stale_marker,
+    },
+};
+
+/// One immutable moment of the file.
+pub(super) struct Moment {
+    /// The engine's snapshot, or why there is none (after an I/O error the engine refuses).
+    pub(super) transaction: Result<ReadTransaction, String>,
+    /// Keeps the engine open for as long as somebody reads.
+    pub(super) _database: Arc<redb::Database>,
+    pub(super) heads: Arc<Heads>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) last_commit: Option<Timestamp>,
+    /// Counts changes of blocks; says which cached inventories hold for this moment.
+    pub(super) block_epoch: u64,
+    pub(super) inventory: Arc<Inventory>,
+}
+
+impl std::fmt::Debug for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moment")
+            .field("last_commit", &self.last_commit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which series of an agent are asked for.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    All,
+    /// Sorted by number.
+    These(&'a [SeriesNo]),
+}
+
+impl Wanted<'_> {
+    fn has(self, no: SeriesNo) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(list) => list.binary_search(&no).is_ok(),
+        }
+    }
+}
+
+/// Where a piece of a series lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In a block: its index and entry.
+    Block(usize, Entry),
+    /// In the head, by slot.
+    Head(usize),
+}
+
+/// A stretch of one series.
+#[derive(Clone, Copy)]
+struct Piece {
+    no: SeriesNo,
+    first: i64,
+    last: i64,
+    /// The higher wins for the same millisecond; the head wins over all blocks.
+    precedence: u64,
+    place: Place,
+}
+
+/// Samples of one series in order of time.
+#[derive(Default)]
+struct Columns {
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl Columns {
+    fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+    }
+
+    /// Range of indices that lie in the window.
+    fn within(&self, window: Window) -> std::ops::Range<usize> {
+        let (from, to) = (window.from.as_millis(), window.to.as_millis());
+        let start = self.times.partition_point(|t| *t <= from);
+        start..self.times.partition_point(|t| *t <= to).max(start)
+    }
+}
+
+/// Blocks of one agent that touch a window, and the pieces of series in them and in the head.
+struct Pieces<'a> {
+    blocks: Vec<Block<'a>>,
+    head: Option<&'a AgentHead>,
+    /// Sorted by series, then by first time.
+    pieces: Vec<Piece>,
+}
+
+impl<'a> Pieces<'a> {
+    fn gather(
+        guards: &'a [(BlockKey, AccessGuard<'static, &'static [u8]>)],
+        head: Option<&'a AgentHead>,
+        head_series: impl Iterator<Item = (usize, SeriesNo)>,
+        wanted: Wanted<'_>,
+        window: Window,
+    ) -> Result<Self, ReadError> {
+        let touches = |first: i64, last: i64| {
+            window.touches(Timestamp::from_millis(first), Timestamp::from_millis(last))
+        };
+        let mut blocks = Vec::with_capacity(guards.len());
+        let mut pieces = Vec::new();
+        for (key, guard) in guards {
+            let block = Block::parse(guard.value()).map_err(|e| damaged(*key, &e))?;
+            let index = blocks.len();
+            for entry in block.entries() {
+                if wanted.has(entry.no) && touches(entry.first, entry.last) {
+                    pieces.push(Piece {
+                        no: entry.no,
+                        first: entry.first,
+                        last: entry.last,
+                        precedence: key.4,
+                        place: Place::Block(index, *entry),
+                    });
+                }
+            }
+            blocks.push(block);
+        }
+        if let Some(head) = head {
+            for (slot, no) in head_series {
+                let Some((first, last)) = head.series(slot).and_then(|s| s.range()) else {
+                    continue;
+                };
+                if touches(first, last) {
+                    pieces.push(Piece {
+                        no,
+                        first,
+                        last,
+                        precedence: u64::MAX,
+                        place: Place::Head(slot),
+                    });
+                }
+            }
+        }
+        pieces.sort_by_key(|p| (p.no, p.first, p.precedence));
+        Ok(Self {
+            blocks,
+            head,
+            pieces,
+        })
+    }
+
+    /// Number of pieces from `start` on that belong to one series and overlap each other.
+    fn cluster(&self, start: usize) -> usize {
+        let first = &self.pieces[start];
+        let mut last = first.last;
+        let mut end = start + 1;
+        while let Some(piece) = self.pieces.get(end) {
+            if piece.no != first.no || piece.first > last {
+                break;
+            }
+            last = last.max(piece.last);
+            end += 1;
+        }
+        end - start
+    }
+
+    /// Appends the samples of a cluster to `out`, in order of time, one per millisecond.
+    fn decode(
+        &mut self,
+        guards: &[(BlockKey, AccessGuard<'static, &'static [u8]>)],
+        cluster: std::ops::Range<usize>,
+        out: &mut Columns,
+    ) -> Result<(), ReadError> {
+        let mut pieces = self.pieces[cluster].to_vec();
+        if let [piece] = pieces[..] {
+            return self.decode_piece(guards, &piece, out);
+        }
+        pieces.sort_by_key(|p| p.precedence);
+        let mut all = Columns::default();
+        for piece in &pieces {
+            self.decode_piece(guards, piece, &mut all)?;
+        }
+        // Stable: among equal times the later written comes last, and wins.
+        let mut order: Vec<usize> = (0..all.times.len()).collect();
+        order.sort_by_key(|i| all.times[*i]);
+        for (at, i) in order.iter().enumerate() {
+            if order
+                .get(at + 1)
+                .is_none_or(|next| all.times[*next] != all.times[*i])
+            {
+                out.times.push(all.times[*i]);
+                out.values.push(all.values[*i]);
+            }
+        }
+        Ok(())
+    }
+
+    fn decode_piece(
+        &mut self,
+        guards: &[(BlockKey, AccessGuard<'static, &'static [u8]>)],
+        piece: &Piece,
+        out: &mut Columns,
+    ) -> Result<(), ReadError> {
+        match piece.place {
+            Place::Block(index, entry) => self.blocks[index]
+                .decode(&entry, &mut out.times, &mut out.values)
+                .map_err(|e| damaged(guards[index].0, &e)),
+            Place::Head(slot) => {
+                let Some(series) = self.head.and_then(|h| h.series(slot)) else {
+                    return Ok(());
+                };
+                if series.is_ordered() {
+                    out.times.extend(series.arrived().iter().map(|s| s.0));
+                    out.values.extend(series.arrived().iter().map(|s| s.1));
+                } else {
+                    for (time, value) in ordered(series.arrived()) {
+                        out.times.push(time);
+                        out.values.push(value);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Samples in order of time, for equal times the last that arrived.
+pub(super) fn ordered(arrived: &[(i64, f64)]) -> Vec<(i64, f64)> {
+    let mut samples = arrived.to_vec();
+    samples.sort_by_key(|s| s.0);
+    let mut kept: Vec<(i64, f64)> = Vec::with_capacity(samples.len());
+    for sample in samples {
+        match kept.last_mut() {
+            Some(last) if last.0 == sample.0 => *last = sample,
+            _ => kept.push(sample),
+        }
+    }
+    kept
+}
+
+fn damaged(key: BlockKey, why: &dyn std::fmt::Display) -> ReadError {
+    let (day, agent, group, start, sequence) = key;
+    let day = Timestamp::from_millis(i64::from(day) * DAY_MS);
+    ReadError::Damaged(format!(
+        "block of {} of agent number {agent} (group {group}, start {start}, sequence {sequence}): {why}",
+        &day.to_rfc3339()[..10],
+    ))
+}
+
+/// Turns the engine's errors and panics on damaged pages into an error.
+pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    match quiet::quietly(|| catch_unwind(AssertUnwindSafe(read))) {
+        Ok(result) => result,
+        Err(_) => Err(ReadError::Damaged(
+            "the engine gave up on a damaged page".to_owned(),
+        )),
+    }
+}
+
+fn backend(error: &dyn std::fmt::Display) -> ReadError {
+    ReadError::Backend(error.to_string())
+}
+
+type Guards = Vec<(BlockKey, AccessGuard<'static, &'static [u8]>)>;
+
+impl Moment {
+    fn transaction(&self) -> Result<&ReadTransaction, ReadError> {
+        self.transaction
+            .as_ref()
+            .map_err(|e| ReadError::Backend(e.clone()))
+    }
+
+    fn blocks(&self) -> Result<ReadOnlyTable<BlockKey, &'static [u8]>, ReadError> {
+        self.transaction()?
+            .open_table(BLOCKS)
+            .map_err(|e| backend(&e))
+    }
+
+    /// First and last day that have blocks, clipped to the window; `None` without any.
+    pub(super) fn block_days(&self, window: Window) -> Result<Option<(i32, i32)>, ReadError> {
+        guarded(|| Self::days(&self.blocks()?, window))
+    }
+
+    /// First and last day that have blocks, clipped to the window.
+    fn days(
+        table: &ReadOnlyTable<BlockKey, &'static [u8]>,
+        window: Window,
+    ) -> Result<Option<(i32, i32)>, ReadError> {
+        let first = table.first().map_err(|e| backend(&e))?;
+        let last = table.last().map_err(|e| backend(&e))?;
+        let (Some((first, _)), Some((last, _))) = (first, last) else {
+            return Ok(None);
+        };
+        let from = first.value().0.max(window.from.plus_millis(1).day());
+        let to = last.value().0.min(window.to.day());
+        Ok((from <= to).then_some((from, to)))
+    }
+
+    /// Blocks of an agent that may hold samples of the window, ascending by key.
+    fn guards(&self, agent: AgentNo, window: Window) -> Result<Guards, ReadError> {
+        let table = self.blocks()?;
+        let mut guards = Vec::new();
+        let Some((from, to)) = Self::days(&table, window)? else {
+            return Ok(guards);
+        };
+        for day in from..=to {
+            for item in table
+                .range(tables::blocks_of_day(day, agent))
+                .map_err(|e| backend(&e))?
+            {
+                let (key, value) = item.map_err(|e| backend(&e))?;
+                let key = key.value();
+                if key.3 <= window.to.as_millis() {
+                    guards.push((key, value));
+                }
+            }
+        }
+        Ok(guards)
+    }
+
+    /// Runs `read` over the pieces of an agent's series in a window.
+    fn with_pieces<T>(
+        &self,
+        agent: AgentNo,
+        wanted: Wanted<'_>,
+        window: Window,
+        read: impl FnOnce(&Guards, &mut Pieces<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        guarded(|| {
+            let guards = self.guards(agent, window)?;
+            let head = self.heads.agent(agent).map(Arc::as_ref);
+            let table = self.catalog.agent(agent).map(|a| &a.series);
+            let slots = table.into_iter().flat_map(|t| match wanted {
+                Wanted::All => t
+                    .entries()
+                    .iter()
+                    .enumerate()
+                    .map(|(i, e)| (i, e.no))
+                    .collect::<Vec<_>>(),
+                Wanted::These(list) => list
+                    .iter()
+                    .filter_map(|no| Some((t.slot(*no)?, *no)))
+                    .collect(),
+            });
+            let mut pieces = Pieces::gather(&guards, head, slots, wanted, window)?;
+            read(&guards, &mut pieces)
+        })
+    }
+
+    /// Extents without the cache of whole days.
+    pub(super) fn extents_uncached(
+        &self,
+        agent: AgentNo,
+        window: Window,
+    ) -> Result<Vec<SeriesExtent>, ReadError> {
+        self.with_pieces(agent, Wanted::All, window, |guards, pieces| {
+            let mut extents: Vec<SeriesExtent> = Vec::new();
+            let mut columns = Columns::default();
+            let mut at = 0;
+            while at < pieces.pieces.len() {
+                let cluster = at..at + pieces.cluster(at);
+                let piece = pieces.pieces[at];
+                let extent = match piece.place {
+                    Place::Block(_, entry)
+                        if cluster.len() == 1 && entry.stale == 0 && covers(window, &piece) =>
+                    {
+                        Some((entry.first, entry.last, entry.count as u64))
+                    }
+                    _ => {
+                        columns.clear();
+                        pieces.decode(guards, cluster.clone(), &mut columns)?;
+                        extent_of(&columns, window)
+                    }
+                };
+                if let Some((first, last, samples)) = extent {
+                    add_extent(&mut extents, piece.no, first, last, samples);
+                }
+                at = cluster.end;
+            }
+            Ok(extents)
+        })
+    }
+}
+
+fn covers(window: Window, piece: &Piece) -> bool {
+    window.covers(
+        Timestamp::from_millis(piece.first),
+        Timestamp::from_millis(piece.last),
+    )
+}
+
+/// First and last time and number of the samples in the window, stale markers left out.
+fn extent_of(columns: &Columns, window: Window) -> Option<(i64, i64, u64)> {
+    let within = columns.within(window);
+    let mut extent: Option<(i64, i64, u64)> = None;
+    for i in within.filter(|i| !is_stale_marker(columns.values[*i])) {
+        let time = columns.times[i];
+        let (first, _, samples) = extent.unwrap_or((time, time, 0));
+        extent = Some((first, time, samples + 1));
+    }
+    extent
+}
+
+/// Adds to the extent of a series, which is the last in the list if it has one.
+fn add_extent(extents: &mut Vec<SeriesExtent>, no: SeriesNo, first: i64, last: i64, samples: u64) {
+    let (first, last) = (Timestamp::from_millis(first), Timestamp::from_millis(last));
+    match extents.last_mut() {
+        Some(extent) if extent.no == no => {
+            extent.first = extent.first.min(first);
+            extent.last = extent.last.max(last);
+            extent.samples += samples;
+        }
+        _ => extents.push(SeriesExtent {
+            no,
+            first,
+            last,
+            samples,
+        }),
+    }
+}
+
+/// Adds samples to a summary, one by one.
+fn add_samples(summary: &mut Summary, columns: &Columns, window: Window) {
+    for i in columns.within(window) {
+        let value = columns.values[i];
+        if is_stale_marker(value) {
+            continue;
+        }
+        let sample = Sample {
+            time: Timestamp::from_millis(columns.times[i]),
+            value,
+        };
+        summary.samples += 1;
+        summary.first.get_or_insert(sample);
+        summary.last = Some(sample);
+        if value.is_nan() {
+            summary.nans += 1;
+            continue;
+        }
+        summary.sum.add(value);
+        summary.min = Some(summary.min.map_or(value, |min| min.min(value)));
+        summary.max = Some(summary.max.map_or(value, |max| max.max(value)));
+    }
+}
+
+impl History for Moment {
+    fn last_commit(&self) -> Option<Timestamp> {
+        self.last_commit
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        let open = self.catalog.open_run.map(|start| Run {
+            start,
+            end: self.last_commit.map_or(start, |end| end.max(start)),
+        });
+        self.catalog.past_runs.iter().copied().chain(open).collect()
+    }
+
+    fn policy(&self, at: Timestamp) -> Policy {
+        self.catalog.policy(at)
+    }
+
+    fn agents(&self, at: Timestamp) -> Vec<Agent> {
+        let mut agents: Vec<Agent> = self
+            .catalog
+            .agents()
+            .filter_map(|(no, entry)| entry.at(no, at))
+            .filter(|agent| agent.deregistered_at.is_none())
+            .collect();
+        agents.sort_by(|a, b| a.id.cmp(&b.id));
+        agents
+    }
+
+    fn agent(&self, id: &AgentId, at: Timestamp) -> Option<Agent> {
+        let no = self.catalog.number(id)?;
+        self.catalog.agent(no)?.at(no, at)
+    }
+
+    fn agent_id(&self, no: AgentNo) -> Option<AgentId> {
+        self.catalog.agent(no).map(|a| a.id.clone())
+    }
+
+    fn series(&self, agent: AgentNo, metric: Option<&str>) -> Vec<SeriesInfo> {
+        let Some(entry) = self.catalog.agent(agent) else {
+            return Vec::new();
+        };
+        let mut infos: Vec<SeriesInfo> = entry
+            .series
+            .entries()
+            .iter()
+            .filter(|series| metric.is_none_or(|name| series.key.name() == name))
+            .map(|series| SeriesInfo {
+                no: series.no,
+                agent,
+                key: series.key.clone(),
+                kind: kind_of(&entry.metrics, series.key.name()),
+            })
+            .collect();
+        infos.sort_by(|a, b| {
+            a.key
+                .name()
+                .cmp(b.key.name())
+                .then_with(|| a.key.labels().cmp(b.key.labels()))
+        });
+        infos
+    }
+
+    fn extents(&self, agent: AgentNo, window: Window) -> Result<Vec<SeriesExtent>, ReadError> {
+        self.inventory.extents(self, agent, window)
+    }
+
+    fn scan(
+        &self,
+        agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+        visit: &mut dyn FnMut(SeriesNo, &[i64], &[f64]),
+    ) -> Result<(), ReadError> {
+        let mut wanted = series.to_vec();
+        wanted.sort_unstable();
+        self.with_pieces(agent, Wanted::These(&wanted), window, |guards, pieces| {
+            let mut columns = Columns::default();
+            let mut at = 0;
+            while at < pieces.pieces.len() {
+                let no = pieces.pieces[at].no;
+                columns.clear();
+                while pieces.pieces.get(at).is_some_and(|p| p.no == no) {
+                    let cluster = at..at + pieces.cluster(at);
+                    at = cluster.end;
+                    pieces.decode(guards, cluster, &mut columns)?;
+                }
+                let within = columns.within(window);
+                if !within.is_empty() {
+                    visit(no, &columns.times[within.clone()], &columns.values[within]);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn summarise(
+        &self,
+        agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+    ) -> Result<Vec<Summary>, ReadError> {
+        let mut wanted = series.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut summaries = vec![Summary::default(); wanted.len()];
+        self.with_pieces(agent, Wanted::These(&wanted), window, |guards, pieces| {
+            let mut columns = Columns::default();
+            let mut at = 0;
+            while at < pieces.pieces.len() {
+                let cluster = at..at + pieces.cluster(at);
+                let piece = pieces.pieces[at];
+                let Ok(index) = wanted.binary_search(&piece.no) else {
+                    at = cluster.end;
+                    continue;
+                };
+                let statistics = match piece.place {
+                    Place::Block(block, entry) if cluster.len() == 1 && covers(window, &piece) => {
+                        let found = pieces.blocks[block].statistics(&entry);
+                        found
+                            .map_err(|e| damaged(guards[block].0, &e))?
+                            .map(|s| (entry, s))
+                    }
+                    _ => None,
+                };
+                if let Some((entry, statistics)) = statistics {
+                    add_statistics(&mut summaries[index], &entry, &statistics);
+                } else {
+                    columns.clear();
+                    pieces.decode(guards, cluster.clone(), &mut columns)?;
+                    add_samples(&mut summaries[index], &columns, window);
+                }
+                at = cluster.end;
+            }
+            Ok(())
+        })?;
+        let answer = |no: &SeriesNo| match wanted.binary_search(no) {
+            Ok(index) => summaries[index].clone(),
+            Err(_) => Summary::default(),
+        };
+        Ok(series.iter().map(answer).collect())
+    }
+
+    fn last_sample(
+        &self,
+        agent: AgentNo,
+        series: SeriesNo,
+        at: Timestamp,
+        wanted: Option<f64>,
+    ) -> Result<Option<Sample>, ReadError> {
+        let fits = |s: &Sample| !is_stale_marker(s.value) && wanted.is_none_or(|w| s.value == w);
+        let Some(slot) = self
+            .catalog
+            .agent(agent)
+            .and_then(|a| a.series.slot(series))
+        else {
+            return Ok(None);
+        };
+        let head = self.heads.agent(agent);
+        let newest = head
+            .and_then(|h| h.series(slot))
+            .and_then(super::head::SeriesHead::newest);
+        let is_newest = |s: &Sample| self.heads.is_beyond_blocks(s.time) && s.time <= at && fits(s);
+        if let Some(sample) = newest.filter(is_newest) {
+            return Ok(Some(sample));
+        }
+        // Backwards in time: the stretch that the head covers, then day by day.
+        let head_first = head.and_then(|h| h.first()).map(Timestamp::from_millis);
+        let mut to = at;
+        if let Some(first) = head_first.filter(|first| *first <= at) {
+            let window = Window::closed(first, at);
+            if let Some(sample) = self.last_in(agent, series, window, &fits)? {
+                return Ok(Some(sample));
+            }
+            to = first.plus_millis(-1);
+        }
+        let days = self.block_days(Window::until(to))?;
+        let Some((from, last)) = days else {
+            return Ok(None);
+        };
+        for day in (from..=last).rev() {
+            let start = i64::from(day) * DAY_MS;
+            let end = to.min(Timestamp::from_millis(start + DAY_MS - 1));
+            let window = Window::closed(Timestamp::from_millis(start), end);
+            if let Some(sample) = self.last_in(agent, series, window, &fits)? {
+                return Ok(Some(sample));
+            }
+        }
+        Ok(None)
+    }
+
+    fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError> {
+        let as_of_end = |alert: &Arc<Alert>| {
+            let mut alert = Alert::clone(alert);
+            alert.resolved_at = alert.resolved_at.filter(|t| *t <= window.to);
+            alert
+        };
+        let overlaps = |alert: &&Arc<Alert>| {
+            alert.fired_at <= window.to && alert.resolved_at.is_none_or(|t| t > window.from)
+        };
+        Ok(self
+            .catalog
+            .alerts()
+            .iter()
+            .filter(overlaps)
+            .map(as_of_end)
+            .collect())
+    }
+
+    fn alert_events(&self, alert: &Alert) -> Result<Vec<AlertEvent>, ReadError> {
+        guarded(|| {
+            let table = self
+                .transaction()?
+                .open_table(ALERT_EVENTS)
+                .map_err(|e| backend(&e))?;
+            let from = (alert.agent.0, alert.fired_at.as_millis(), 0, 0);
+            let to = (alert.agent.0, i64::MAX, u64::MAX, u32::MAX);
+            let mut events = Vec::new();
+            for item in table.range(from..=to).map_err(|e| backend(&e))? {
+                let (key, value) = item.map_err(|e| backend(&e))?;
+                let (_, time, occurrence, _) = key.value();
+                if alert.resolved_at.is_some_and(|end| end.as_millis() < time) {
+                    break;
+                }
+                if occurrence != alert.occurrence.0 {
+                    continue;
+                }
+                let event = decode_alert_event(
+                    Timestamp::from_millis(time),
+                    alert.occurrence,
+                    value.value(),
+                )
+                .map_err(|e| ReadError::Damaged(e.to_string()))?;
+                events.push(event);
+            }
+            Ok(events)
+        })
+    }
+}
+
+impl Moment {
+    fn last_in(
+        &self,
+        agent: AgentNo,
+        series: SeriesNo,
+        window: Window,
+        fits: &dyn Fn(&Sample) -> bool,
+    ) -> Result<Option<Sample>, ReadError> {
+        let mut found = None;
+        self.scan(agent, &[series], window, &mut |_, times, values| {
+            let samples = times.iter().zip(values).rev();
+            let mut samples = samples.map(|(t, v)| Sample {
+                time: Timestamp::from_millis(*t),
+                value: *v,
+            });
+            found = samples.find(|s| fits(s));
+        })?;
+        Ok(found)
+    }
+}
+
+/// Adds what a directory says of a piece that lies after everything added so far.
+fn add_statistics(summary: &mut Summary, entry: &Entry, statistics: &crate::codec::Statistics) {
+    let sample = |time: i64, value: f64| Sample {
+        time: Timestamp::from_millis(time),
+        value,
+    };
+    summary.samples += entry.count as u64;
+    statistics
+        .sum_parts
+        .iter()
+        .for_each(|part| summary.sum.add(*part));
+    summary.min = Some(
+        summary
+            .min
+            .map_or(statistics.min, |m| m.min(statistics.min)),
+    );
+    summary.max = Some(
+        summary
+            .max
+            .map_or(statistics.max, |m| m.max(statistics.max)),
+    );
+    summary
+        .first
+        .get_or_insert(sample(entry.first, statistics.first));
+    summary.last = Some(sample(entry.last, statistics.last));
+}
+
+/// Kind of the metric that a series belongs to. Series of a histogram or summary carry suffixes that
+/// the family's name lacks.
+fn kind_of(
+    metrics: &std::collections::HashMap<String, crate::codec::MetricRecord>,
+    name: &str,
+) -> MetricKind {
+    if let Some(metric) = metrics.get(name) {
+        return metric.kind;
+    }
+    [
+        "_bucket", "_sum", "_count", "_total", "_created", "_info", "_gsum", "_gcount",
+    ]
+    .iter()
+    .filter_map(|suffix| name.strip_suffix(suffix))
+    .find_map(|family| metrics.get(family))
+    .map_or(MetricKind::Gauge, |metric| metric.kind)
+}

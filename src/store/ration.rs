@@ -1,0 +1,81 @@
+//! Rations commits: each costs tens of kilobytes beside its payload, so a stream of tiny pushes must
+//! share commits, while a lone push does not wait at all.
+
+use std::time::{Duration, Instant};
+
+/// Commits that may follow each other at once after a quiet time, in seconds of budget.
+const BURST_SECONDS: f64 = 8.0;
+
+/// A budget of bytes per second. Payload pays for itself: what a commit writes beyond twice its payload
+/// is its overhead.
+#[derive(Debug)]
+pub(super) struct Ration {
+    bytes_per_second: f64,
+    available: f64,
+    filled_at: Instant,
+}
+
+impl Ration {
+    pub(super) fn new(bytes_per_second: u64, now: Instant) -> Self {
+        let bytes_per_second = bytes_per_second.max(1) as f64;
+        Self {
+            bytes_per_second,
+            available: bytes_per_second * BURST_SECONDS,
+            filled_at: now,
+        }
+    }
+
+    /// Takes the overhead of a commit off the budget.
+    pub(super) fn spend(&mut self, written: u64, payload: u64, now: Instant) {
+        self.fill(now);
+        self.available -= written.saturating_sub(2 * payload) as f64;
+    }
+
+    /// How long the next commit should wait.
+    pub(super) fn wait(&mut self, now: Instant) -> Duration {
+        self.fill(now);
+        if self.available >= 0.0 {
+            return Duration::ZERO;
+        }
+        // However tight the budget, an acknowledgement never waits longer than a second for it.
+        Duration::from_secs_f64((-self.available / self.bytes_per_second).min(1.0))
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.filled_at = now;
+        let full = self.bytes_per_second * BURST_SECONDS;
+        self.available = (self.available + seconds * self.bytes_per_second).clamp(-full, full);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_commit_does_not_wait_and_a_stream_does() {
+        let start = Instant::now();
+        let mut ration = Ration::new(1_000_000, start);
+        assert_eq!(ration.wait(start), Duration::ZERO);
+        for _ in 0..200 {
+            ration.spend(45_000, 500, start);
+        }
+        let wait = ration.wait(start);
+        assert!(
+            wait > Duration::from_millis(500) && wait <= Duration::from_secs(1),
+            "{wait:?}"
+        );
+        assert_eq!(ration.wait(start + Duration::from_secs(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn payload_pays_for_itself() {
+        let start = Instant::now();
+        let mut ration = Ration::new(1, start);
+        for _ in 0..1_000 {
+            ration.spend(150_000, 80_000, start);
+        }
+        assert_eq!(ration.wait(start), Duration::ZERO);
+    }
+}

@@ -1,0 +1,71 @@
+//! Deletes what is older than its retention, whole UTC days at a time.
+
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::{committer::begin, shared::Shared, tables};
+use crate::model::AgentNo;
+
+/// Deletes days of blocks that lie wholly before the retention, and alerts that resolved before theirs.
+pub(super) fn apply(shared: &Shared) -> Result<(), redb::Error> {
+    let now = shared.clock.now();
+    delete_days_before(shared, now.plus_millis(-shared.settings.retention_ms).day())?;
+    let before = now.plus_millis(-shared.settings.alert_retention_ms);
+    let mut live = shared.live.lock();
+    let mut catalog = Arc::clone(&live.catalog);
+    let gone = Arc::make_mut(&mut catalog).forget_alerts(before);
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let transaction = begin(&shared.database)?;
+    {
+        let mut alerts = transaction.open_table(tables::ALERTS)?;
+        let mut events = transaction.open_table(tables::ALERT_EVENTS)?;
+        for alert in gone {
+            let (agent, fired) = (alert.agent.0, alert.fired_at.as_millis());
+            alerts.remove((agent, fired, alert.occurrence.0))?;
+            let resolved = alert.resolved_at.map_or(fired, |t| t.as_millis());
+            let range = (agent, fired, 0, 0)..=(agent, resolved, u64::MAX, u32::MAX);
+            events.retain_in(range, |key, _| key.2 != alert.occurrence.0)?;
+        }
+    }
+    transaction.commit()?;
+    live.catalog = catalog;
+    Ok(())
+}
+
+/// Deletes all blocks of days before `day`, a day per transaction.
+fn delete_days_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
+    loop {
+        let transaction = begin(&shared.database)?;
+        let mut agents: Vec<AgentNo> = Vec::new();
+        let oldest;
+        {
+            let mut blocks = transaction.open_table(tables::BLOCKS)?;
+            oldest = blocks
+                .first()?
+                .map(|(key, _)| key.value().0)
+                .filter(|first| *first < day);
+            let Some(oldest) = oldest else {
+                drop(blocks);
+                transaction.abort()?;
+                return Ok(());
+            };
+            blocks.retain_in(tables::blocks_until_day(oldest), |key, _| {
+                agents.push(AgentNo(key.1));
+                false
+            })?;
+        }
+        transaction.commit()?;
+        agents.dedup();
+        let mut live = shared.live.lock();
+        live.block_epoch += 1;
+        for agent in agents {
+            shared
+                .inventory
+                .change(agent, oldest.unwrap_or(day), live.block_epoch);
+        }
+        shared.inventory.forget_before(day);
+    }
+}

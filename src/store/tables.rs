@@ -1,0 +1,82 @@
+//! The tables, and the ranges of keys that questions use. Bytes are drawn in `migrations/FORMAT.md`.
+
+use std::ops::RangeInclusive;
+
+use redb::TableDefinition;
+
+use crate::model::AgentNo;
+
+/// Facts about the file, by name.
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Agent number -> [`crate::codec::AgentRecord`].
+pub(super) const AGENTS: TableDefinition<u32, &[u8]> = TableDefinition::new("agents_v1");
+/// (agent, time, ordinal) -> [`crate::codec::AgentEvent`].
+pub(super) const AGENT_EVENTS: TableDefinition<(u32, i64, u32), &[u8]> =
+    TableDefinition::new("agent_events_v1");
+/// (agent, series) -> [`crate::codec::SeriesRecord`].
+pub(super) const SERIES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("series_v1");
+/// (agent, metric name) -> [`crate::codec::MetricRecord`].
+pub(super) const METRICS: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("metrics_v1");
+/// Sequence -> one group commit ([`crate::codec::WalRecord`]).
+pub(super) const WAL: TableDefinition<u64, &[u8]> = TableDefinition::new("wal_v1");
+/// Agent -> sequence of the last group commit whose samples are all in blocks.
+pub(super) const FLUSHED: TableDefinition<u32, u64> = TableDefinition::new("flushed_v1");
+/// Key of a block: day, agent, group, start in milliseconds, sequence.
+pub(super) type BlockKey = (i32, u32, u32, i64, u64);
+/// Block key -> [`crate::codec::Block`].
+pub(super) const BLOCKS: TableDefinition<BlockKey, &[u8]> = TableDefinition::new("blocks_v1");
+/// (agent, time fired, occurrence) -> alert.
+pub(super) const ALERTS: TableDefinition<(u32, i64, u64), &[u8]> =
+    TableDefinition::new("alerts_v1");
+/// (agent, time, occurrence, ordinal) -> alert event.
+pub(super) const ALERT_EVENTS: TableDefinition<(u32, i64, u64, u32), &[u8]> =
+    TableDefinition::new("alert_events_v1");
+/// Time -> settings that hold from then on.
+pub(super) const POLICIES: TableDefinition<i64, &[u8]> = TableDefinition::new("policies_v1");
+/// Start -> one life of a server ([`crate::codec::RunRecord`]).
+pub(super) const RUNS: TableDefinition<i64, &[u8]> = TableDefinition::new("runs_v1");
+
+/// Names in [`META`].
+pub(super) mod meta {
+    /// u32: version of the schema.
+    pub(in crate::store) const SCHEMA_VERSION: &str = "schema_version";
+    /// Text: what kind of file it is.
+    pub(in crate::store) const KIND: &str = "kind";
+    /// 16 random bytes that name the file.
+    pub(in crate::store) const FILE_ID: &str = "file_id";
+    /// i64: milliseconds since the epoch when the file was made.
+    pub(in crate::store) const CREATED: &str = "created";
+    /// i64: time of the last commit whose log record was deleted.
+    pub(in crate::store) const LAST_COMMIT: &str = "last_commit";
+    /// u64: sequence that the next log record gets at least.
+    pub(in crate::store) const NEXT_SEQUENCE: &str = "next_sequence";
+    /// [`KIND`] of a database.
+    pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
+}
+
+/// Blocks of one agent on one day.
+pub(super) fn blocks_of_day(day: i32, agent: AgentNo) -> RangeInclusive<BlockKey> {
+    (day, agent.0, 0, i64::MIN, 0)..=(day, agent.0, u32::MAX, i64::MAX, u64::MAX)
+}
+
+/// Blocks of all agents up to and including a day.
+pub(super) fn blocks_until_day(day: i32) -> RangeInclusive<BlockKey> {
+    (i32::MIN, 0, 0, i64::MIN, 0)..=(day, u32::MAX, u32::MAX, i64::MAX, u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_exactly_their_keys() {
+        let range = blocks_of_day(5, AgentNo(7));
+        assert!(range.contains(&(5, 7, 0, i64::MIN, 0)));
+        assert!(range.contains(&(5, 7, u32::MAX, 9, 3)));
+        assert!(!range.contains(&(5, 6, u32::MAX, i64::MAX, u64::MAX)));
+        assert!(!range.contains(&(5, 8, 0, i64::MIN, 0)));
+        assert!(!range.contains(&(6, 7, 0, 0, 0)));
+        assert!(blocks_until_day(-1).contains(&(-1, 9, 9, 9, 9)));
+        assert!(!blocks_until_day(-1).contains(&(0, 0, 0, i64::MIN, 0)));
+    }
+}

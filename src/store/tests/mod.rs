@@ -1,0 +1,5 @@
+//! The store against a slow, obvious model, on a disk that loses what was not synced.
+
+mod disk;
+mod model;
+mod scenarios;

@@ -1,0 +1,261 @@
+//! Property: whatever is appended, flushed, closed, cut off and opened again, the store answers as a map
+//! of (agent, series, millisecond) -> value would.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use proptest::prelude::*;
+
+use super::disk::SimulatedDisk;
+use crate::{
+    model::{
+        AgentId, AgentNo, Batch, DAY_MS, ExactSum, History, ManualClock, STALE_MARKER, Sample,
+        SeriesNo, Timestamp, Window, is_stale_marker,
+    },
+    store::{
+        Append, Settings, Store, Urgency,
+        backend::{CountingBackend, FileCounters},
+        file::{self, Opened},
+    },
+    telemetry::OwnMetrics,
+};
+
+pub(super) const NOW: i64 = 20_000 * DAY_MS + DAY_MS / 3;
+
+/// A store on a simulated disk whose clock stands still.
+pub(super) fn open(disk: &SimulatedDisk, settings: Settings) -> Store {
+    let path = Path::new("simulated");
+    let counters = Arc::new(FileCounters::default());
+    let is_new = redb::StorageBackend::len(disk).unwrap() == 0;
+    let backend = CountingBackend::new(disk.clone(), Arc::clone(&counters)).unwrap();
+    let database = redb::Builder::new()
+        .set_cache_size(1 << 20)
+        .create_with_backend(backend)
+        .unwrap();
+    if is_new {
+        file::initialise(&database, [7; 16], NOW).unwrap();
+    }
+    let facts = file::read_facts(path, &database).unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let metrics = Arc::new(OwnMetrics::default());
+    Store::start(
+        path,
+        Opened {
+            database,
+            facts,
+            counters,
+        },
+        settings,
+        clock,
+        metrics,
+    )
+    .unwrap()
+}
+
+pub(super) fn agent(n: u8) -> AgentId {
+    AgentId::new(&format!("agent-{n}")).unwrap()
+}
+
+fn metric(n: u8) -> String {
+    format!("metric_{n}")
+}
+
+/// Milliseconds around two midnights, dense enough that samples collide.
+fn any_time() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        (0i64..60).prop_map(|s| NOW - s * 1_000),
+        (-30i64..30).prop_map(|s| 20_000 * DAY_MS + s * 1_000),
+        (-30i64..30).prop_map(|s| 19_998 * DAY_MS + s * 1_000),
+    ]
+}
+
+fn any_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        6 => (0i32..1000).prop_map(|v| f64::from(v) / 10.0),
+        1 => Just(STALE_MARKER),
+        1 => any::<u64>().prop_map(f64::from_bits),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append {
+        agent: u8,
+        samples: Vec<(u8, i64, f64)>,
+    },
+    /// A regular stretch, long enough for statistics.
+    Stretch {
+        agent: u8,
+        metric: u8,
+        start: i64,
+        count: u8,
+    },
+    Checkpoint,
+    Reopen,
+    CutPower(u64),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let samples = prop::collection::vec((0u8..4, any_time(), any_value()), 1..20);
+    prop_oneof![
+        5 => (0u8..3, samples).prop_map(|(agent, samples)| Step::Append { agent, samples }),
+        3 => (0u8..3, 0u8..4, any_time(), 17u8..60).prop_map(|(agent, metric, start, count)| {
+            Step::Stretch { agent, metric, start: start - 100_000, count }
+        }),
+        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Reopen),
+        2 => any::<u64>().prop_map(Step::CutPower),
+    ]
+}
+
+type Model = BTreeMap<(u8, u8), BTreeMap<i64, f64>>;
+
+fn append(store: &Store, model: &mut Model, agent_no: u8, samples: &[(u8, i64, f64)]) {
+    let mut batch = Batch::new();
+    for (metric_no, time, value) in samples {
+        let time_stamp = Timestamp::from_millis(*time);
+        batch
+            .push(&metric(*metric_no), &mut [], time_stamp, *value)
+            .unwrap();
+        model
+            .entry((agent_no, *metric_no))
+            .or_default()
+            .insert(*time, *value);
+    }
+    let appended = store
+        .append_blocking(Append {
+            agent: agent(agent_no),
+            batch,
+            contact: None,
+            urgency: Urgency::Prompt,
+        })
+        .unwrap();
+    assert_eq!(
+        (appended.accepted, appended.rejected.len()),
+        (samples.len(), 0)
+    );
+}
+
+/// Series of the store by (agent, metric) as the model numbers them.
+fn series_of(view: &dyn History) -> BTreeMap<(u8, u8), (AgentNo, SeriesNo)> {
+    let mut found = BTreeMap::new();
+    for agent_no in 0..3 {
+        let Some(a) = view.agent(&agent(agent_no), Timestamp::MAX) else {
+            continue;
+        };
+        for metric_no in 0..4 {
+            for info in view.series(a.no, Some(&metric(metric_no))) {
+                assert!(
+                    found
+                        .insert((agent_no, metric_no), (a.no, info.no))
+                        .is_none()
+                );
+            }
+        }
+    }
+    found
+}
+
+fn check(view: &dyn History, model: &Model, window: Window) {
+    let series = series_of(view);
+    assert_eq!(
+        series.keys().collect::<Vec<_>>(),
+        model.keys().collect::<Vec<_>>()
+    );
+    for (key, (agent_no, no)) in &series {
+        let expected: Vec<(i64, f64)> = model[key]
+            .iter()
+            .filter(|(t, _)| window.contains(Timestamp::from_millis(**t)))
+            .map(|(t, v)| (*t, *v))
+            .collect();
+        let mut found = Vec::new();
+        view.scan(*agent_no, &[*no], window, &mut |_, times, values| {
+            found.extend(times.iter().copied().zip(values.iter().copied()));
+        })
+        .unwrap();
+        let bits = |samples: &[(i64, f64)]| -> Vec<(i64, u64)> {
+            samples.iter().map(|(t, v)| (*t, v.to_bits())).collect()
+        };
+        assert_eq!(bits(&found), bits(&expected), "{key:?} {window:?}");
+
+        let samples: Vec<(i64, f64)> = expected
+            .into_iter()
+            .filter(|(_, v)| !is_stale_marker(*v))
+            .collect();
+        let extents = view.extents(*agent_no, window).unwrap();
+        let extent = extents.iter().find(|e| e.no == *no);
+        let as_told = extent.map(|e| (e.first.as_millis(), e.last.as_millis(), e.samples));
+        let as_is = samples
+            .first()
+            .map(|f| (f.0, samples[samples.len() - 1].0, samples.len() as u64));
+        assert_eq!(as_told, as_is);
+
+        let summary = view.summarise(*agent_no, &[*no], window).unwrap().remove(0);
+        let mut sum = ExactSum::default();
+        let numbers: Vec<f64> = samples
+            .iter()
+            .map(|s| s.1)
+            .filter(|v| !v.is_nan())
+            .collect();
+        numbers.iter().for_each(|v| sum.add(*v));
+        assert_eq!(summary.samples as usize, samples.len());
+        assert_eq!(summary.numbers() as usize, numbers.len());
+        assert_eq!(summary.sum, sum);
+        assert_eq!(summary.min, numbers.iter().copied().reduce(f64::min));
+        assert_eq!(summary.max, numbers.iter().copied().reduce(f64::max));
+        let last = samples.last().map(|(t, v)| (*t, v.to_bits()));
+        let told = |s: Option<Sample>| s.map(|s| (s.time.as_millis(), s.value.to_bits()));
+        assert_eq!(told(summary.last), last);
+        let known_last = model[key]
+            .range(..=window.to.as_millis())
+            .rev()
+            .find(|(_, v)| !is_stale_marker(**v))
+            .map(|(t, v)| (*t, v.to_bits()));
+        assert_eq!(
+            told(view.last_sample(*agent_no, *no, window.to, None).unwrap()),
+            known_last
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_equals_a_map(
+        steps in prop::collection::vec(any_step(), 1..14),
+        windows in prop::collection::vec((any_time(), any_time()), 3),
+    ) {
+        let mut disk = SimulatedDisk::default();
+        let mut store = open(&disk, Settings::default());
+        let mut model = Model::new();
+        let everything = Window::until(Timestamp::from_millis(NOW + 600_000));
+        for step in steps {
+            match step {
+                Step::Append { agent, samples } => append(&store, &mut model, agent, &samples),
+                Step::Stretch { agent, metric, start, count } => {
+                    let samples: Vec<_> = (0..i64::from(count))
+                        .map(|i| (metric, start + i * 1_000, (i * 7 % 50) as f64 / 10.0))
+                        .collect();
+                    append(&store, &mut model, agent, &samples);
+                }
+                Step::Checkpoint => store.checkpoint_blocking().unwrap(),
+                Step::Reopen => {
+                    store.close_blocking().unwrap();
+                    drop(store);
+                    store = open(&disk, Settings::default());
+                }
+                Step::CutPower(kept) => {
+                    disk = disk.cut_power(kept);
+                    drop(store);
+                    store = open(&disk, Settings::default());
+                }
+            }
+            check(&*store.view(), &model, everything);
+        }
+        for (a, b) in windows {
+            let window = Window::new(Timestamp::from_millis(a.min(b)), Timestamp::from_millis(a.max(b)));
+            check(&*store.view(), &model, window);
+        }
+        store.close_blocking().unwrap();
+    }
+}

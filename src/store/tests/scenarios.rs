@@ -1,0 +1,254 @@
+//! Single stories that the property test does not tell.
+
+use super::{
+    disk::SimulatedDisk,
+    model::{NOW, agent, open},
+};
+use crate::{
+    model::{
+        Batch, Contact, DAY_MS, History, Limits, Registration, RegistrationSource, Timestamp,
+        Window, names,
+    },
+    store::{Append, Appended, Registered, Settings, Store, Urgency, WriteError},
+};
+
+fn push(
+    store: &Store,
+    rows: &[(&str, i64, f64)],
+    contact: Option<Contact>,
+) -> Result<Appended, WriteError> {
+    let mut batch = Batch::new();
+    for (name, time, value) in rows {
+        batch
+            .push(name, &mut [], Timestamp::from_millis(*time), *value)
+            .unwrap();
+    }
+    store.append_blocking(Append {
+        agent: agent(0),
+        batch,
+        contact,
+        urgency: Urgency::Prompt,
+    })
+}
+
+#[test]
+fn a_limit_names_the_offender_and_spares_the_rest() {
+    let disk = SimulatedDisk::default();
+    let limits = Limits {
+        series_per_agent: 2,
+        ..Limits::default()
+    };
+    let store = open(
+        &disk,
+        Settings {
+            limits,
+            ..Settings::default()
+        },
+    );
+    let appended = push(
+        &store,
+        &[
+            ("a", NOW, 1.0),
+            ("b", NOW, 2.0),
+            ("c", NOW, 3.0),
+            ("a", NOW - 1, 4.0),
+        ],
+        None,
+    )
+    .unwrap();
+    assert_eq!(appended.accepted, 3);
+    assert_eq!(appended.rejected.len(), 1);
+    assert_eq!(appended.rejected[0].row, 2);
+    let reason = &appended.rejected[0].reason;
+    assert!(
+        reason.contains("series c") && reason.contains("limits.series_per_agent"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn samples_beyond_the_clock_or_the_retention_are_refused() {
+    let store = open(&SimulatedDisk::default(), Settings::default());
+    let rows = [
+        ("a", NOW + 600_001, 1.0),
+        ("a", NOW + 600_000, 2.0),
+        ("a", NOW - 31 * DAY_MS, 3.0),
+    ];
+    let appended = push(&store, &rows, None).unwrap();
+    assert_eq!(appended.accepted, 1);
+    let refused: Vec<usize> = appended.rejected.iter().map(|r| r.row).collect();
+    assert_eq!(refused, [0, 2]);
+}
+
+#[test]
+fn the_health_alert_is_committed_with_its_cause() {
+    let mut disk = SimulatedDisk::default();
+    let store = open(&disk, Settings::default());
+    let scrape = |error: Option<&str>| {
+        Some(Contact::Scrape {
+            error: error.map(str::to_owned),
+        })
+    };
+    let register = |store: &Store| {
+        let mut registration = Registration::bare(RegistrationSource::Api);
+        registration.metrics_endpoint = Some("http://127.0.0.1:1/".to_owned());
+        store.register_blocking(agent(0), registration).unwrap()
+    };
+    assert_eq!(register(&store), Registered::Created);
+    assert_eq!(register(&store), Registered::Unchanged);
+    push(&store, &[(names::UP, NOW - 2, 1.0)], scrape(None)).unwrap();
+    push(
+        &store,
+        &[(names::UP, NOW - 1, 0.0)],
+        scrape(Some("connection refused")),
+    )
+    .unwrap();
+    push(
+        &store,
+        &[(names::UP, NOW, 0.0)],
+        scrape(Some("connection refused")),
+    )
+    .unwrap();
+    let everything = Window::until(Timestamp::from_millis(NOW + 1));
+    let firing = store.view().alerts(everything).unwrap();
+    assert_eq!(firing.len(), 1, "raised once");
+    assert!(
+        firing[0].description.contains("connection refused"),
+        "{}",
+        firing[0].description
+    );
+
+    disk = disk.cut_power(0);
+    drop(store);
+    let store = open(&disk, Settings::default());
+    assert_eq!(
+        store.view().alerts(everything).unwrap(),
+        firing,
+        "the same after a power cut"
+    );
+    push(&store, &[(names::UP, NOW + 1, 1.0)], scrape(None)).unwrap();
+    let view = store.view();
+    let alerts = view.alerts(everything).unwrap();
+    assert_eq!(alerts.len(), 1);
+    assert!(alerts[0].resolved_at.is_some());
+    assert_eq!(view.alert_events(&alerts[0]).unwrap().len(), 2);
+}
+
+#[test]
+fn deregistering_keeps_the_history_under_the_same_number() {
+    let store = open(&SimulatedDisk::default(), Settings::default());
+    push(&store, &[("a", NOW, 1.0)], Some(Contact::Push)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    assert!(runtime.block_on(store.deregister(agent(0))).unwrap());
+    assert!(!runtime.block_on(store.deregister(agent(0))).unwrap());
+    let now = Timestamp::from_millis(NOW);
+    let gone = store.view().agent(&agent(0), now).unwrap();
+    assert!(gone.deregistered_at.is_some());
+    assert!(store.view().agents(now).is_empty());
+    push(&store, &[("a", NOW + 1, 2.0)], Some(Contact::Push)).unwrap();
+    let back = store.view().agents(now).remove(0);
+    assert_eq!(back.no, gone.no);
+    assert_eq!(
+        store
+            .view()
+            .extents(back.no, Window::until(now.plus_millis(5)))
+            .unwrap()[0]
+            .samples,
+        2
+    );
+}
+
+#[test]
+fn a_failing_disk_is_reported_and_loses_nothing_acknowledged() {
+    let disk = SimulatedDisk::default();
+    let store = open(&disk, Settings::default());
+    push(&store, &[("a", NOW, 1.0)], None).unwrap();
+    disk.fail_after(1);
+    let refused = push(&store, &[("a", NOW + 1, 2.0)], None);
+    assert!(
+        matches!(refused, Err(WriteError::Backend(_))),
+        "{refused:?}"
+    );
+    let disk = disk.cut_power(u64::MAX);
+    drop(store);
+    let store = open(&disk, Settings::default());
+    let view = store.view();
+    let no = view.agent(&agent(0), Timestamp::MAX).unwrap().no;
+    assert_eq!(
+        view.extents(no, Window::until(Timestamp::MAX)).unwrap()[0].samples,
+        1
+    );
+}
+
+#[test]
+fn old_days_are_deleted_whole() {
+    let disk = SimulatedDisk::default();
+    let store = open(
+        &disk,
+        Settings {
+            retention_ms: 30 * DAY_MS,
+            ..Settings::default()
+        },
+    );
+    push(
+        &store,
+        &[
+            ("a", NOW - 20 * DAY_MS, 1.0),
+            ("a", NOW - 3 * DAY_MS, 2.0),
+            ("a", NOW, 3.0),
+        ],
+        None,
+    )
+    .unwrap();
+    store.checkpoint_blocking().unwrap();
+    store.close_blocking().unwrap();
+    drop(store);
+    let store = open(
+        &disk,
+        Settings {
+            retention_ms: 3 * DAY_MS,
+            ..Settings::default()
+        },
+    );
+    // The retention is applied after the first command at the latest.
+    store.checkpoint_blocking().unwrap();
+    push(&store, &[("b", NOW, 1.0)], None).unwrap();
+    store.checkpoint_blocking().unwrap();
+    let view = store.view();
+    let no = view.agent(&agent(0), Timestamp::MAX).unwrap().no;
+    let extents = view.extents(no, Window::until(Timestamp::MAX)).unwrap();
+    assert_eq!(
+        extents[0].samples, 2,
+        "the day in which the retention begins stays"
+    );
+}
+
+#[test]
+fn many_writers_share_commits() {
+    let store = open(&SimulatedDisk::default(), Settings::default());
+    std::thread::scope(|scope| {
+        for writer in 0..8u8 {
+            let store = store.clone();
+            scope.spawn(move || {
+                for i in 0..50 {
+                    let mut batch = Batch::new();
+                    batch
+                        .push("m", &mut [], Timestamp::from_millis(NOW - i), 1.0)
+                        .unwrap();
+                    let append = Append {
+                        agent: agent(writer),
+                        batch,
+                        contact: None,
+                        urgency: Urgency::Prompt,
+                    };
+                    store.append_blocking(append).unwrap();
+                }
+            });
+        }
+    });
+    let commits = store.status().commits;
+    assert!(commits < 400, "{commits} commits for 400 appends");
+    assert_eq!(store.view().agents(Timestamp::MAX).len(), 8);
+}

@@ -1,0 +1,493 @@
+//! Configuration from file, environment and flags; its documents compared with the list of settings.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use longwatch::{
+    config::{AGENT_KEYS, Config, LogFormat, Origin, Overrides, SettingInfo, load, settings},
+    model::{DAY_MS, RegistrationSource},
+};
+use tracing::level_filters::LevelFilter;
+
+const NO_ENV: [(&str, &str); 0] = [];
+
+/// A file in a folder that lives as long as the value.
+struct TempFile {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn file(text: &str) -> TempFile {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longwatch.toml");
+    fs::write(&path, text).unwrap();
+    TempFile {
+        _folder: folder,
+        path,
+    }
+}
+
+fn read(text: &str) -> Config {
+    let file = file(text);
+    load(Some(&file.path), NO_ENV, &Overrides::default()).unwrap_or_else(|e| panic!("{text}\n{e}"))
+}
+
+/// Errors of a text as lines, the file's name left out.
+fn errors(text: &str) -> Vec<String> {
+    let file = file(text);
+    let errors = load(Some(&file.path), NO_ENV, &Overrides::default()).unwrap_err();
+    let name = format!("{}:", file.path.display());
+    errors
+        .to_string()
+        .lines()
+        .map(|line| line.strip_prefix(&name).unwrap_or(line).to_owned())
+        .collect()
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration() {
+    let config = load(None, NO_ENV, &Overrides::default()).unwrap();
+    assert_eq!(config.database, Path::new("longwatch.redb"));
+    assert_eq!(config.api.listen.to_string(), "127.0.0.1:7464");
+    assert_eq!(config.store.retention_ms, 30 * DAY_MS);
+    assert!(config.agents.is_empty());
+    assert_eq!(read("").store.policy, config.store.policy);
+}
+
+#[test]
+fn the_file_sets_every_room() {
+    let config = read(
+        r#"
+database = "/var/lib/longwatch/a.redb"
+[http]
+listen = "0.0.0.0:80"
+tokens_file = "tokens.toml"
+tls_cert = "c.pem"
+tls_key = "k.pem"
+allowed_hosts = ["monitor.example", "m"]
+body_size_max = "1MiB"
+header_timeout = "5s"
+[storage]
+retention = "400d"
+cache_size = 1_048_576
+[limits]
+series_total = 0x1000
+[collect]
+interval = "1m30s"
+job = "fleet"
+stale_after_intervals = 5
+redirects_max = 0
+[host]
+enabled = false
+interval = "5s"
+[health]
+window = "2h"
+cpu_high_points = 12.5
+alert_points = 7
+[log]
+level = "debug"
+format = "json"
+"#,
+    );
+    assert_eq!(config.database, Path::new("/var/lib/longwatch/a.redb"));
+    assert_eq!(config.api.listen.to_string(), "0.0.0.0:80");
+    assert_eq!(config.api.tls.unwrap().key, Path::new("k.pem"));
+    assert_eq!(config.api.allowed_hosts, ["monitor.example", "m"]);
+    assert_eq!(config.api.body_bytes_max, 1 << 20);
+    assert_eq!(config.api.header_timeout_ms, 5_000);
+    assert_eq!(config.store.retention_ms, 400 * DAY_MS);
+    assert_eq!(config.store.cache_bytes, 1 << 20);
+    assert_eq!(config.store.limits.series_total, 4_096);
+    assert_eq!(config.store.policy.interval_ms, 90_000);
+    assert_eq!(config.store.policy.job, "fleet");
+    assert_eq!(config.store.policy.stale_after_intervals, 5);
+    assert_eq!(config.store.policy.health_window_ms, 7_200_000);
+    assert_eq!(config.store.policy.health.cpu_high_points, 12.5);
+    assert_eq!(config.store.policy.health.alert_points, 7.0);
+    assert_eq!(config.collect.net.redirects_max, 0);
+    assert!(!config.collect.host_enabled);
+    assert_eq!(config.collect.host_interval_ms, Some(5_000));
+    assert_eq!(config.log.level, LevelFilter::DEBUG);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn agents_are_registered_as_written() {
+    let config = read(
+        r#"
+[[agents]]
+agent_id = "planner/ä 1"
+metrics_endpoint = "http://user:hunter2@10.0.0.7:9100/metrics"
+health_endpoint = "https://10.0.0.7/health"
+collection_interval = "15s"
+pid = 4711
+honor_labels = true
+labels = { zone = "b", job = "planners", empty = "" }
+[agents.info]
+owner = "ops"
+since = 2024-05-01
+ratio = 0.5
+worst = inf
+list = [1, "two", { three = true }]
+
+[[agents]]
+agent_id = "silent"
+"#,
+    );
+    let [planner, silent] = config.agents.as_slice() else {
+        panic!("{:?}", config.agents)
+    };
+    let told = &planner.registration;
+    assert_eq!(planner.id.as_str(), "planner/ä 1");
+    assert_eq!(
+        told.metrics_endpoint.as_deref(),
+        Some("http://user:hunter2@10.0.0.7:9100/metrics")
+    );
+    assert_eq!(told.interval_ms, Some(15_000));
+    assert_eq!(told.pid, Some(4711));
+    assert!(told.honor_labels);
+    assert_eq!(told.source, RegistrationSource::Config);
+    let label = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+    assert_eq!(told.labels, [label("job", "planners"), label("zone", "b")]);
+    let info: serde_json::Value = serde_json::from_str(&told.info).unwrap();
+    assert_eq!(
+        info,
+        serde_json::json!({"owner": "ops", "since": "2024-05-01", "ratio": 0.5, "worst": "+Inf",
+            "list": [1, "two", {"three": true}]})
+    );
+    assert!(silent.registration.is_push_only());
+    assert_eq!(silent.registration.info, "{}");
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn later_sources_win() {
+    let file = file(
+        "database = \"file.redb\"\n[http]\nlisten = \"127.0.0.1:1\"\n[storage]\nretention = \"1d\"\n[log]\nlevel = \"warn\"\n",
+    );
+    let env = [
+        ("LONGWATCH_HTTP_LISTEN", "127.0.0.1:2"),
+        ("LONGWATCH_STORAGE_RETENTION", "2d"),
+        ("LONGWATCH_HTTP_ALLOWED_HOSTS", "a.example, b.example"),
+        ("LONGWATCH_CONFIG", "elsewhere.toml"),
+        ("LONGWATCH_TOKEN", "secret"),
+        ("PATH", "/bin"),
+    ];
+    let flags = Overrides {
+        retention: Some("3d".to_owned()),
+        ..Overrides::default()
+    };
+    let config = load(Some(&file.path), env, &flags).unwrap();
+    assert_eq!(config.log.level, LevelFilter::WARN);
+    assert_eq!(config.database, Path::new("file.redb"));
+    assert_eq!(config.api.listen.to_string(), "127.0.0.1:2");
+    assert_eq!(config.api.allowed_hosts, ["a.example", "b.example"]);
+    assert_eq!(config.store.retention_ms, 3 * DAY_MS);
+    assert_eq!(config.store.alert_retention_ms, 400 * DAY_MS);
+}
+
+#[test]
+fn all_mistakes_are_reported_with_their_places() {
+    let text = "\
+databse = 'x'
+[collect]
+intervall = '30s'
+interval = '0s'
+job = 7
+  stale_after_intervals = -3
+retention = '30d'
+[colect]
+job = 'a'
+[health]
+alert_points = -10
+window = \"1 fortnight\"
+[http]
+listen = 'ä:é'
+[[agents]]
+agent_id = ' '
+metrics_endpoint = 'ftp://user:hunter2@host/'
+pid = 0
+colour = 1
+labels = { agent_id = 'x', __name__ = 'y', zone = 1 }
+[[agents]]
+collection_interval = 15
+[[agents]]
+agent_id = 'b'
+[[agents]]
+agent_id = 'longwatch'
+";
+    let expected = [
+        "1:1: databse: unknown key; did you mean `database`?",
+        "3:1: collect.intervall: unknown key; did you mean `interval`?",
+        "4:12: collect.interval: must be between 100ms and 7d, not 0s",
+        "5:7: collect.job: expected text, found an integer",
+        "6:27: collect.stale_after_intervals: `-3` is not a whole number, 0 or more",
+        "7:1: collect.retention: unknown key; it belongs to [storage]",
+        "8:2: colect: unknown section; did you mean `collect`?",
+        "11:16: health.alert_points: must be between 0 and 100, not -10",
+        "12:10: health.window: `1 fortnight` is not a duration: give a number and a unit, such as `30s`, `5m`, `24h`, `7d`",
+        "14:10: http.listen: `ä:é` is not an IP address and port, such as 127.0.0.1:7464 or [::1]:7464",
+        "16:12: agents.agent_id: an agent id must not begin or end with a blank",
+        "17:20: agents.metrics_endpoint: the URL must begin with http:// or https://",
+        "18:7: agents.pid: must be between 1 and 4294967295",
+        "19:1: agents.colour: unknown key",
+        "20:12: agents.labels.agent_id: this label is set by longwatch itself",
+        "20:28: agents.labels.__name__: this label is set by longwatch itself",
+        "20:51: agents.labels.zone: expected text, found an integer",
+        "21:1: agents.agent_id: is missing",
+        "22:23: agents.collection_interval: expected a duration such as \"30s\", \"5m\", \"24h\", \"7d\", found an integer",
+        "26:12: agents.agent_id: `longwatch` is longwatch's own id",
+    ];
+    let found = errors(text);
+    assert_eq!(found.join("\n"), expected.join("\n"));
+}
+
+#[test]
+fn settings_are_checked_together() {
+    for (text, expected) in [
+        (
+            "[http]\ntls_cert = 'c'\n",
+            "2:12: http.tls_cert: needs `tls_key` beside it",
+        ),
+        (
+            "[http]\ntls_key = 'k'\n",
+            "2:11: http.tls_key: needs `tls_cert` beside it",
+        ),
+        (
+            "[http]\nlisten = '0.0.0.0:7464'\n",
+            "2:10: http.listen: 0.0.0.0:7464 is reachable from other hosts: set `tokens_file` (--tokens-file), or `insecure` (--insecure) to serve everybody",
+        ),
+        (
+            "[health]\ncpu_critical_percent = 50\n",
+            "2:24: health.cpu_high_percent: 60 is above `cpu_critical_percent` (50)",
+        ),
+        (
+            "[host]\nagent_id = 'longwatch'\n",
+            "2:12: host.agent_id: `longwatch` is longwatch's own id",
+        ),
+        (
+            "[host]\nagent_id = 'h'\n[[agents]]\nagent_id = 'h'\n",
+            "4:12: agents.agent_id: `h` is this host's own id (host.agent_id)",
+        ),
+        (
+            "[[agents]]\nagent_id = 'longwatch'\n",
+            "2:12: agents.agent_id: `longwatch` is longwatch's own id",
+        ),
+    ] {
+        assert_eq!(errors(text), [expected], "{text}");
+    }
+    let twice = errors("[[agents]]\nagent_id = 'a'\n[[agents]]\nagent_id = 'a'\n");
+    assert_eq!(twice.len(), 1, "{twice:?}");
+    assert!(
+        twice[0].starts_with("4:12: agents.agent_id: `a` is given twice, first at ")
+            && twice[0].ends_with("longwatch.toml:2:12"),
+        "{twice:?}"
+    );
+    // A mistake elsewhere hides none of these, and a wrong setting is not judged with others.
+    let mixed = errors("[http]\nlisten = '0.0.0.0:1'\ntls_key = ''\n[log]\nlevel = 'loud'\n");
+    let places: Vec<_> = mixed.iter().map(|e| e.split(' ').next().unwrap()).collect();
+    assert_eq!(places, ["2:10:", "3:11:", "5:9:"], "{mixed:?}");
+    let insecure = read("[http]\nlisten = '0.0.0.0:7464'\ninsecure = true\n");
+    assert!(insecure.api.insecure);
+}
+
+#[test]
+fn broken_syntax_is_reported_beside_other_mistakes() {
+    let found = errors("[collect]\ninterval = \njob = 5\ninterval = '1s'\n");
+    assert!(found.iter().any(|e| e.starts_with("2:")), "{found:?}");
+    assert!(
+        found.contains(&"3:7: collect.job: expected text, found an integer".to_owned()),
+        "{found:?}"
+    );
+    let twice = errors("[log]\nlevel = 'info'\nlevel = 'warn'\n");
+    assert!(
+        twice.len() == 1 && twice[0].starts_with("3:1: duplicate key"),
+        "{twice:?}"
+    );
+}
+
+#[test]
+fn files_that_are_no_text_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    fs::write(&path, b"database = 'x'\n# \xff\n").unwrap();
+    let name = path.display();
+    let of = |path: &Path| {
+        load(Some(path), NO_ENV, &Overrides::default())
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(of(&path), format!("{name}:2:3: not UTF-8"));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(of(&path), format!("{name}: no such file"));
+    assert!(of(folder.path()).contains("cannot be read"));
+    fs::write(&path, "a = ".to_owned() + &"[".repeat(200_000)).unwrap();
+    assert!(of(&path).starts_with(&format!("{name}:1:")));
+}
+
+#[test]
+fn variables_and_flags_name_themselves() {
+    let env = [
+        ("LONGWATCH_COLLECT_INTERVAL", "soon"),
+        ("LONGWATCH_COLLECT_INTERVALL", "30s"),
+        ("LONGWATCH_SHOE_SIZE", "44"),
+        ("LONGWATCH_HTTP_INSECURE", "1"),
+    ];
+    let flags = Overrides {
+        retention: Some("30".to_owned()),
+        ..Overrides::default()
+    };
+    let errors = load(None, env, &flags).unwrap_err();
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "environment variable LONGWATCH_COLLECT_INTERVAL: `soon` is not a duration: give a number and a unit, such as `30s`, `5m`, `24h`, `7d`",
+            "environment variable LONGWATCH_COLLECT_INTERVALL: sets nothing; did you mean `LONGWATCH_COLLECT_INTERVAL`?",
+            "environment variable LONGWATCH_HTTP_INSECURE: expected true or false",
+            "environment variable LONGWATCH_SHOE_SIZE: sets nothing",
+            "--retention: `30` is not a duration: give a number and a unit, such as `30s`, `5m`, `24h`, `7d`",
+        ]
+    );
+    let listen = Overrides {
+        listen: Some("[::]:7464".to_owned()),
+        ..Overrides::default()
+    };
+    let errors = load(None, NO_ENV, &listen).unwrap_err();
+    let first = errors.iter().next().unwrap();
+    assert_eq!(first.origin, Origin::Flag("--listen"));
+    assert_eq!(errors.count(), 1);
+}
+
+proptest::proptest! {
+    /// Whatever a file holds, it is a configuration or every mistake has a place in it.
+    #[test]
+    fn no_file_panics(lines in proptest::collection::vec("(\\[{1,2}[a-z.]{0,8}\\]{1,2}|[a-zä_.]{0,12} ?= ?(['\"\\[{]?[-a-z0-9._:, é]{0,12}['\"\\]}]?)|\\[(http|collect|health)\\]|\\[\\[agents\\]\\]|(interval|listen|agent_id|pid|labels|info) = ('[a-z0-9]{0,5}'|[0-9]{1,25}|\\{a = [0-9.]{1,4}\\}))", 0..12)) {
+        let text = lines.join("\n");
+        let file = file(&text);
+        if let Err(errors) = load(Some(&file.path), NO_ENV, &Overrides::default()) {
+            let count = text.lines().count() + 1;
+            for error in errors.iter() {
+                let Origin::Place { line, column, .. } = &error.origin else {
+                    panic!("{error}")
+                };
+                proptest::prop_assert!((1..=count).contains(line) && *column >= 1, "{}", error);
+            }
+        }
+    }
+}
+
+/// Compares a document with what the list of settings makes of it; `UPDATE_DOCS=1` writes it.
+fn check_document(path: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, expected).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == expected,
+        "{} is not what the settings say; write it with UPDATE_DOCS=1 cargo test --test it config",
+        path.display()
+    );
+}
+
+/// What each section is about.
+fn title(section: &str) -> &'static str {
+    match section {
+        "" => "Above all sections",
+        "http" => "The HTTP server",
+        "storage" => "The database file",
+        "limits" => "Limits on what is taken in",
+        "collect" => "Collection from agents",
+        "host" => "This host as an agent",
+        "health" => "The health score",
+        "log" => "The log",
+        other => panic!("section [{other}] needs a title here"),
+    }
+}
+
+fn sections(settings: &[SettingInfo]) -> impl Iterator<Item = &[SettingInfo]> {
+    settings.chunk_by(|a, b| a.section == b.section)
+}
+
+#[test]
+fn the_reference_says_what_the_settings_are() {
+    let mut text = include_str!("config/preface.md").to_owned();
+    for section in sections(&settings()) {
+        let name = section[0].section;
+        let heading = if name.is_empty() {
+            title(name).to_owned()
+        } else {
+            format!(
+                "`[{name}]`: {}",
+                title(name).to_lowercase().replace("http", "HTTP")
+            )
+        };
+        write!(text, "\n## {heading}\n\n| setting | environment | default | value | meaning |\n|---|---|---|---|---|\n").unwrap();
+        for s in section {
+            let default = s
+                .default
+                .as_ref()
+                .map_or("not set".to_owned(), |d| format!("`{d}`"));
+            let flag = s.flag.map_or(String::new(), |f| format!("<br>`{f}`"));
+            writeln!(
+                text,
+                "| `{}` | `{}`{flag} | {default} | {} | {} |",
+                s.key, s.variable, s.form, s.meaning
+            )
+            .unwrap();
+        }
+    }
+    text.push_str(include_str!("config/agents.md"));
+    for key in AGENT_KEYS {
+        writeln!(text, "| `{}` | {} | {} |", key.key, key.form, key.meaning).unwrap();
+    }
+    check_document("docs/configuration.md", &text);
+}
+
+#[test]
+fn the_example_file_shows_every_setting_at_its_default() {
+    let mut text = String::from(
+        "# Configuration of longwatch: every setting at its default. Remove the `#` to change one.\n\
+         # Check it with `longwatch check config FILE`; docs/configuration.md explains each.\n",
+    );
+    for section in sections(&settings()) {
+        let name = section[0].section;
+        writeln!(text, "\n# {}.", title(name)).unwrap();
+        if !name.is_empty() {
+            writeln!(text, "[{name}]").unwrap();
+        }
+        for s in section {
+            let default = s.default.as_deref();
+            let (line, is_set) = match default {
+                Some(default) => (format!("#{} = {default}", s.key), ""),
+                None => (format!("#{} =", s.key), " (not set)"),
+            };
+            writeln!(text, "# {}{is_set}\n{line}", s.meaning).unwrap();
+        }
+    }
+    text.push_str(include_str!("config/example_agents.toml"));
+    check_document("packaging/longwatch.toml", &text);
+
+    // As it is, and with every default and the example agent switched on, it says what nothing says.
+    let live: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') && !rest.ends_with('=') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    for text in [text, live] {
+        let mut config = read(&text);
+        config.agents.clear();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+}
