@@ -85,29 +85,29 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|_| Err("the sampler failed".to_owned()))
 }
 
-/// Registers a built-in agent.
+/// Registers a built-in agent; `false` when the id is another agent's.
 ///
 /// # Errors
-/// [`WriteError`] of the store; [`WriteError::Owned`] when another source holds the id.
+/// [`WriteError`] of the store.
 pub(super) async fn register(
     store: &Store,
     clock: &dyn Clock,
     id: &AgentId,
     interval_ms: Option<i64>,
     info: &serde_json::Value,
-) -> Result<(), WriteError> {
+) -> Result<bool, WriteError> {
     let held = store.view().agent(id, clock.now());
     if held.is_some_and(|agent| {
         agent.deregistered_at.is_none() && agent.registration.source != RegistrationSource::Builtin
     }) {
-        return Err(WriteError::Owned(id.to_string()));
+        return Ok(false);
     }
     let registration = Registration {
         interval_ms,
         info: info.to_string(),
         ..Registration::bare(RegistrationSource::Builtin)
     };
-    store.register(id.clone(), registration).await.map(drop)
+    store.register(id.clone(), registration).await.map(|_| true)
 }
 
 /// Ends the registrations of built-in agents that this server is not: a host whose name changed, or
@@ -117,7 +117,7 @@ pub(super) async fn deregister_others(store: &Store, clock: &dyn Clock, own: &[A
         let is_builtin = agent.registration.source == RegistrationSource::Builtin;
         if is_builtin
             && !own.contains(&agent.id)
-            && let Err(error) = store.deregister(agent.id.clone()).await
+            && let Err(error) = store.deregister_owned(agent.id.clone()).await
         {
             tracing::warn!(agent = %agent.id, %error, "a former built-in agent stays registered");
         }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     model::{Agent, AgentId, Clock, Limits, Policy},
     net,
-    store::Store,
+    store::{Store, WriteError},
     telemetry::OwnMetrics,
 };
 
@@ -142,15 +142,18 @@ impl Collector {
         std::future::pending::<()>().await;
     }
 
-    /// Registers a built-in agent, trying until the store takes it; `false` when the id is another's.
+    /// Registers a built-in agent, trying until the store takes it; `false` when it cannot be one.
     async fn register(&self, id: &AgentId, info: &serde_json::Value) -> bool {
-        use crate::store::WriteError::{Limit, Owned};
         let interval_ms = self.settings.host_interval_ms;
         loop {
             match register(&self.store, &*self.clock, id, interval_ms, info).await {
-                Ok(()) => return true,
-                Err(error @ (Owned(_) | Limit(_))) => {
-                    tracing::warn!(agent = %id, %error, "this agent is not sampled; choose another host.agent_id");
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::warn!(agent = %id, "not sampled: another agent has this id; set host.agent_id");
+                    return false;
+                }
+                Err(error @ WriteError::Limit(_)) => {
+                    tracing::warn!(agent = %id, %error, "not sampled");
                     return false;
                 }
                 Err(error) => {
@@ -161,3 +164,6 @@ impl Collector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

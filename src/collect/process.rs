@@ -56,7 +56,7 @@ impl ProcessSampler {
                 process.memory() as f64,
             ),
             (
-                "process_cpu_seconds",
+                "process_cpu_seconds_total",
                 Counter,
                 "Time on the cpu, user and system",
                 process.accumulated_cpu_time() as f64 / 1_000.0,
@@ -68,11 +68,7 @@ impl ProcessSampler {
                 process.start_time() as f64,
             ),
         ] {
-            let metric = match kind {
-                Counter => format!("{name}_total"),
-                _ => name.to_owned(),
-            };
-            rows.put(&metric, None, kind, help, value);
+            rows.put(name, None, kind, help, value);
         }
         if let Some(files) = process.open_files() {
             let help = "Open file descriptors";
