@@ -30,7 +30,7 @@ fn plan(metrics: Option<String>, health: Option<String>) -> Plan {
     Plan {
         metrics_endpoint: metrics,
         health_endpoint: health,
-        interval_ms: 100,
+        interval_ms: 500,
         honor_labels: false,
     }
 }
@@ -98,7 +98,7 @@ async fn scrapes_until_deregistered_and_marks_the_end() {
     })
     .await;
     let mut watch = start(plan(Some(server.url("/metrics")), None), 10_000);
-    for n in 0..3 {
+    for n in 0..2 {
         let append = watch.next().await;
         assert_eq!(value(&append, "m"), Some(f64::from(n)));
         assert_eq!(value(&append, "up"), Some(1.0));
@@ -116,7 +116,7 @@ async fn scrapes_until_deregistered_and_marks_the_end() {
         "get /metrics http/1.1",
         "accept-encoding: gzip",
         "accept: application/openmetrics-text;version=1.0.0;",
-        "x-prometheus-scrape-timeout-seconds: 0.1",
+        "x-prometheus-scrape-timeout-seconds: 0.5",
     ] {
         assert!(head.contains(line), "{line} in {head}");
     }
@@ -150,14 +150,14 @@ async fn failures_say_why_and_end_when_it_answers_again() {
         _ => Reply::ok("text/plain", "m one\n"),
     })
     .await;
-    let mut watch = start(plan(Some(server.url("/")), None), 50);
+    let mut watch = start(plan(Some(server.url("/")), None), 300);
     assert_eq!(error(&watch.next().await), None);
     let failed = watch.next().await;
     assert_eq!(error(&failed), Some("status 500 Internal Server Error"));
     assert_eq!(value(&failed, "up"), Some(0.0));
     assert!(is_stale_marker(value(&failed, "m").unwrap()));
     let failed = watch.next().await;
-    assert_eq!(error(&failed), Some("timed out after 50ms"));
+    assert_eq!(error(&failed), Some("timed out after 300ms"));
     assert_eq!(value(&failed, "m"), None, "marked already");
     let failed = watch.next().await;
     assert!(error(&failed).unwrap().contains("line 1"), "{failed:?}");
@@ -242,7 +242,7 @@ async fn scrapes_of_one_agent_do_not_wait_for_commits() {
     let mut watch = start(plan(Some(server.url("/")), None), 10_000);
     // Nothing is ever committed, and rounds follow each other all the same.
     let mut held = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..4 {
         held.push(watch.written.recv().await.unwrap());
     }
     drop(held);
