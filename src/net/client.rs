@@ -1,0 +1,262 @@
+//! The client: one GET with everything bounded.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION},
+};
+use url::{Host, Url};
+
+use super::{
+    BuildError, FetchError, Settings,
+    address::{GuardedResolver, refusal},
+    error::{describe, is_lost_connection, one_line},
+};
+
+/// Idle connections are kept so long; targets are asked every 30 s.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// What a successful GET brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Status, 200 to 299.
+    pub status: u16,
+    /// Content-Type, if it was sent as readable text.
+    pub content_type: Option<String>,
+    /// Content-Encoding; the body is still encoded.
+    pub content_encoding: Option<String>,
+    /// The body as it came over the wire.
+    pub body: Bytes,
+}
+
+/// Guarded HTTP client. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    body_bytes_max: usize,
+    redirects_max: usize,
+}
+
+impl Client {
+    /// Builds a client. Where the system has no certificates https fails with each fetch and http works.
+    ///
+    /// # Errors
+    /// [`BuildError`] when TLS cannot be set up.
+    pub fn new(settings: &Settings) -> Result<Self, BuildError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Another thread may install one at the same moment; either serves.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("longwatch/", env!("CARGO_PKG_VERSION")))
+                .no_proxy()
+                .referer(false)
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .dns_resolver(GuardedResolver)
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(2)
+        };
+        let http = match builder().build() {
+            Ok(http) => http,
+            Err(error) => {
+                tracing::warn!(%error, "no certificates of the system: https endpoints will fail");
+                builder()
+                    .tls_certs_only([])
+                    .build()
+                    .map_err(|e| BuildError(e.to_string()))?
+            }
+        };
+        Ok(Self {
+            http,
+            body_bytes_max: settings.body_bytes_max,
+            redirects_max: settings.redirects_max,
+        })
+    }
+
+    /// Fetches a URL; all of it, redirects and body included, within `timeout`.
+    ///
+    /// User and password in the URL are sent as basic authentication to its own origin only.
+    ///
+    /// # Errors
+    /// [`FetchError`]; any status but 2xx is one.
+    pub async fn get(
+        &self,
+        url: &str,
+        timeout: Duration,
+        headers: &HeaderMap,
+    ) -> Result<Fetched, FetchError> {
+        tokio::time::timeout(timeout, async {
+            let (response, place) = self.follow(url, headers).await?;
+            self.read(response, &place).await
+        })
+        .await
+        .unwrap_or(Err(FetchError::TimedOut(timeout)))
+    }
+
+    /// Asks a URL for its status alone, redirects included; the body is not read.
+    ///
+    /// # Errors
+    /// [`FetchError`]; any status but 2xx is one.
+    pub async fn probe(&self, url: &str, timeout: Duration) -> Result<u16, FetchError> {
+        let headers = HeaderMap::new();
+        let asked = tokio::time::timeout(timeout, self.follow(url, &headers)).await;
+        let (response, _) = asked.unwrap_or(Err(FetchError::TimedOut(timeout)))?;
+        Ok(response.status().as_u16())
+    }
+
+    /// Follows redirects to a successful response; also tells host and port of who gave it.
+    async fn follow(
+        &self,
+        url: &str,
+        headers: &HeaderMap,
+    ) -> Result<(Response, String), FetchError> {
+        // The parser's message quotes nothing of the text, which may hold a password.
+        let mut url = Url::parse(url).map_err(|e| FetchError::BadUrl(e.to_string()))?;
+        let credentials = take_credentials(&mut url);
+        let origin = url.origin();
+        for _ in 0..=self.redirects_max {
+            check(&url)?;
+            let place = place(&url);
+            let credentials = credentials.as_ref().filter(|_| url.origin() == origin);
+            let response = self.ask(&url, headers, credentials, &place).await?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok((response, place));
+            }
+            let status = status.as_u16();
+            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+                return Err(FetchError::Status(status));
+            }
+            url =
+                next_hop(&url, &response).map_err(|why| FetchError::BadRedirect { status, why })?;
+        }
+        Err(FetchError::TooManyRedirects(self.redirects_max))
+    }
+
+    /// One request. A server may close a kept connection just as it is used again; only then is the
+    /// request repeated.
+    async fn ask(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        credentials: Option<&(String, Option<String>)>,
+        place: &str,
+    ) -> Result<Response, FetchError> {
+        let request = || {
+            let request = self.http.get(url.clone()).headers(headers.clone());
+            match credentials {
+                Some((user, password)) => request.basic_auth(user, password.as_deref()),
+                None => request,
+            }
+        };
+        match request().send().await {
+            Err(error) if is_lost_connection(&error) => request().send().await,
+            answer => answer,
+        }
+        .map_err(|e| describe(&e, place))
+    }
+
+    async fn read(&self, mut response: Response, place: &str) -> Result<Fetched, FetchError> {
+        let limit = self.body_bytes_max;
+        let announced = response.content_length().unwrap_or(0);
+        if announced > limit as u64 {
+            return Err(FetchError::BodyTooLarge { limit });
+        }
+        // What a peer announces is no reason to allocate it.
+        let mut body = BytesMut::with_capacity((announced as usize).min(1 << 16));
+        while let Some(chunk) = response.chunk().await.map_err(|e| describe(&e, place))? {
+            if body.len() + chunk.len() > limit {
+                return Err(FetchError::BodyTooLarge { limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let header = |name: HeaderName| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        Ok(Fetched {
+            status: response.status().as_u16(),
+            content_type: header(CONTENT_TYPE),
+            content_encoding: header(CONTENT_ENCODING),
+            body: body.freeze(),
+        })
+    }
+}
+
+/// Takes user and password out of the URL, so that nothing later can print them.
+fn take_credentials(url: &mut Url) -> Option<(String, Option<String>)> {
+    let decoded = |text: &str| {
+        let bytes: Vec<u8> = percent_decoded(text.as_bytes());
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let user = decoded(url.username());
+    let password = url.password().map(decoded);
+    // These fail for URLs without a host, which have no credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    (!user.is_empty() || password.is_some()).then_some((user, password))
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).map(|d| d as u8);
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, tail)) = rest.split_first() {
+        if let (b'%', [high, low, after @ ..]) = (first, tail)
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            out.push(high << 4 | low);
+            rest = after;
+        } else {
+            out.push(first);
+            rest = tail;
+        }
+    }
+    out
+}
+
+/// Refuses what must not be connected to; names are checked again when they are resolved.
+fn check(url: &Url) -> Result<(), FetchError> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(FetchError::BadUrl(format!(
+            "the scheme must be http or https, not `{}`",
+            one_line(url.scheme())
+        )));
+    }
+    let address = match url.host() {
+        Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
+        Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
+        Some(Host::Domain(_)) => return Ok(()),
+        None => return Err(FetchError::BadUrl("it names no host".to_owned())),
+    };
+    match refusal(address) {
+        Some(why) => Err(FetchError::Refused(format!("{address} is {why}: refused"))),
+        None => Ok(()),
+    }
+}
+
+/// Host and port, for messages.
+fn place(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", url.host_str().unwrap_or_default())
+}
+
+/// Where a redirect leads, without credentials that the Location may carry.
+fn next_hop(from: &Url, response: &Response) -> Result<Url, String> {
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .ok_or("there is none")?
+        .to_str()
+        .map_err(|_| "it is not ASCII")?;
+    let mut next = from.join(location).map_err(|e| e.to_string())?;
+    take_credentials(&mut next);
+    Ok(next)
+}
+
+#[cfg(test)]
+mod tests;
