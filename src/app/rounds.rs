@@ -19,7 +19,11 @@ const SCORE_DELAY: Duration = Duration::from_secs(10);
 const STALE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Records `agent_health_score` of every agent, over the policy's window, until `shutdown`.
-pub(super) async fn record_scores(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+pub(super) async fn record_scores(
+    store: Store,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
     let mut ticks = interval_at(Instant::now() + SCORE_DELAY, SCORE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while tick(&mut ticks, &shutdown).await {
@@ -27,10 +31,18 @@ pub(super) async fn record_scores(store: Store, clock: Arc<dyn Clock>, shutdown:
         let scored = tokio::task::spawn_blocking(move || scores(&*view, now)).await;
         for (agent, score) in scored.unwrap_or_default() {
             let mut batch = Batch::new();
-            if batch.push(names::AGENT_HEALTH_SCORE, &mut [], now, score).is_err() {
+            if batch
+                .push(names::AGENT_HEALTH_SCORE, &mut [], now, score)
+                .is_err()
+            {
                 continue;
             }
-            let append = Append { agent, batch, contact: None, urgency: Urgency::Relaxed };
+            let append = Append {
+                agent,
+                batch,
+                contact: None,
+                urgency: Urgency::Relaxed,
+            };
             let store = store.clone();
             // Each waits for its commit; together they share one.
             tokio::spawn(async move {
@@ -52,7 +64,10 @@ fn scores(view: &dyn History, now: Timestamp) -> Vec<(AgentId, f64)> {
             None
         }
     };
-    agents.iter().filter_map(|agent| Some((agent.id.clone(), score(agent)?))).collect()
+    agents
+        .iter()
+        .filter_map(|agent| Some((agent.id.clone(), score(agent)?)))
+        .collect()
 }
 
 /// Raises and resolves health alerts that time alone decides, until `shutdown`.

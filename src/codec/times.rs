@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn bytes_are_frozen() {
-        assert_eq!(encoded(&[]), []);
+        assert!(encoded(&[]).is_empty());
         assert_eq!(encoded(&[-3]), [0, 5]);
         assert_eq!(encoded(&[1000, 2000, 3000]), [0, 0xd0, 0x0f, 0xd0, 0x0f]);
         assert_eq!(encoded(&[0, 1, 3, 4]), [1, 0, 1, 2, 0b010]);

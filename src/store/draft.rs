@@ -122,7 +122,7 @@ impl<'a> Draft<'a> {
             rows,
             mut rejected,
         } = prepared;
-        let agent = self.agent_to_write(&append.agent)?;
+        let agent = self.agent_to_write(&append.agent, append.contact.as_ref())?;
         self.note_metadata(agent, &append.batch.metadata);
         let mut accepted = AgentRows {
             agent,
@@ -144,7 +144,10 @@ impl<'a> Draft<'a> {
                 Ok((no, slot)) => {
                     accepted.rows.push((no, row.time, row.value));
                     accepted.slots.push(slot);
-                    signs.extend(row.sign.map(|sign| (sign, row.time, row.value)));
+                    let sign = row
+                        .sign
+                        .filter(|_| !crate::model::is_stale_marker(row.value));
+                    signs.extend(sign.map(|sign| (sign, row.time, row.value)));
                 }
                 Err(reason) => {
                     self.metrics.reject("series_limit", 1);
@@ -171,14 +174,20 @@ impl<'a> Draft<'a> {
     }
 
     /// The agent's number; an agent that is not registered gets registered as one that pushes.
-    fn agent_to_write(&mut self, id: &AgentId) -> Result<AgentNo, WriteError> {
+    fn agent_to_write(
+        &mut self,
+        id: &AgentId,
+        contact: Option<&Contact>,
+    ) -> Result<AgentNo, WriteError> {
         let known = self.catalog.number(id);
         if let Some(no) = known {
-            if self
+            let is_registered = self
                 .catalog
                 .agent(no)
-                .is_some_and(|a| a.registration().is_some())
-            {
+                .is_some_and(|a| a.registration().is_some());
+            // A scrape that was under way and the markers that end it come after the end of the
+            // registration; only the agent's own word registers it anew.
+            if is_registered || !matches!(contact, Some(Contact::Push)) {
                 return Ok(no);
             }
         }

@@ -1,10 +1,14 @@
-//! The simulated fleet of `longwatch demo`: agents with real HTTP endpoints, load, and faults.
+//! `longwatch demo`: the simulated fleet, agents with real HTTP endpoints, load, and faults, and the
+//! server that watches it.
 //!
-//! Everything follows from the time since the start and the agent's number; two runs look the same.
+//! Everything the agents show follows from the time since the start and their number; two runs look
+//! the same.
 
 mod agent;
 mod cast;
 mod exposition;
 mod fleet;
+mod run;
 
-pub use fleet::Fleet;
+use fleet::Fleet;
+pub use run::{DemoOptions, demo};

@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     model::{
-        Batch, Contact, DAY_MS, History, Limits, Registration, RegistrationSource, Timestamp,
-        Window, names,
+        Batch, Contact, DAY_MS, Limits, Registration, RegistrationSource, Timestamp, Window, names,
     },
     store::{Append, Appended, Registered, Settings, Store, Urgency, WriteError},
 };
