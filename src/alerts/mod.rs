@@ -4,4 +4,4 @@ mod health;
 mod status;
 
 pub use health::{HEALTH_ALERT_NAME, HealthDecision, decide_health_alert, health_alert_id};
-pub use status::{StatusInputs, Verdict, judge_status};
+pub use status::{StatusInputs, Verdict, judge_status, read_status_inputs};

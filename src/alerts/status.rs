@@ -1,6 +1,8 @@
 //! Status of an agent at a moment, from what is recorded about it.
 
-use crate::model::{AgentStatus, Policy, Registration, Sample, Timestamp};
+use crate::model::{
+    AgentNo, AgentStatus, History, Policy, ReadError, Registration, Sample, Timestamp, names,
+};
 
 /// What the file says about an agent at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -15,6 +17,37 @@ pub struct StatusInputs {
     pub last_contact: Option<Timestamp>,
     /// Start of the server's run that the moment lies in, if it lies in one.
     pub run_start: Option<Timestamp>,
+}
+
+/// Gathers what the file says about an agent at a moment; `run_start` is left to the caller.
+///
+/// Only series without labels count: they are the ones that longwatch records. A target that passes
+/// on other targets' `up{...}` does not speak of itself.
+pub fn read_status_inputs(
+    history: &dyn History,
+    agent: AgentNo,
+    at: Timestamp,
+) -> Result<StatusInputs, ReadError> {
+    let last = |name: &str, wanted: Option<f64>| -> Result<Option<Sample>, ReadError> {
+        let series = history.series(agent, Some(name));
+        match series.iter().find(|s| s.key.labels().next().is_none()) {
+            Some(series) => history.last_sample(agent, series.no, at, wanted),
+            None => Ok(None),
+        }
+    };
+    let last_up = last(names::UP, None)?;
+    let last_up_ok = match last_up {
+        Some(up) if up.value == 1.0 => Some(up),
+        Some(_) => last(names::UP, Some(1.0))?,
+        None => None,
+    };
+    Ok(StatusInputs {
+        last_up,
+        last_up_ok: last_up_ok.map(|s| s.time),
+        last_probe: last(names::HEALTH_PROBE_UP, None)?,
+        last_contact: last(names::AGENT_CONTACT, None)?.map(|s| s.time),
+        run_start: None,
+    })
 }
 
 /// Status and what it rests on.

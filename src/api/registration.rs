@@ -4,14 +4,12 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::problem::InputError;
-use crate::model::{AgentId, Limits, Registration, RegistrationSource};
+use crate::model::{AgentId, INTERVAL_MS, Limits, Registration, RegistrationSource};
 
 /// Bytes of an endpoint's URL.
 const URL_BYTES_MAX: usize = 2_048;
 /// Bytes of `info` as compact JSON.
 const INFO_BYTES_MAX: usize = 16 << 10;
-/// Seconds between two scrapes: not so often that a scrape overtakes itself, not less than daily.
-const INTERVAL_SECONDS: std::ops::RangeInclusive<f64> = 0.5..=86_400.0;
 
 const KEYS: [&str; 7] = [
     "agent_id",
@@ -107,12 +105,14 @@ impl<'a> Reader<'a> {
     fn interval_ms(&mut self) -> Option<i64> {
         const KEY: &str = "collection_interval_seconds";
         let value = self.given(KEY)?;
-        match value.as_f64() {
-            Some(seconds) if INTERVAL_SECONDS.contains(&seconds) => {
-                Some((seconds * 1000.0).round() as i64)
-            }
+        match value
+            .as_f64()
+            .map(|seconds| (seconds * 1000.0).round() as i64)
+        {
+            Some(ms) if INTERVAL_MS.contains(&ms) => Some(ms),
             _ => {
-                let (low, high) = (INTERVAL_SECONDS.start(), INTERVAL_SECONDS.end());
+                let seconds = |ms: &i64| *ms as f64 / 1000.0;
+                let (low, high) = (seconds(INTERVAL_MS.start()), seconds(INTERVAL_MS.end()));
                 self.fault(KEY, format!("must be a number from {low} to {high}"));
                 None
             }
@@ -272,7 +272,7 @@ mod tests {
                 "#/info"
             ]
         );
-        for interval in [json!(0), json!(-1), json!(0.4), json!(86_401), json!(true)] {
+        for interval in [json!(0), json!(-1), json!(0.04), json!(86_401), json!(true)] {
             let body = json!({"agent_id": "a", "collection_interval_seconds": interval});
             assert_eq!(faults(&body), ["#/collection_interval_seconds"]);
         }

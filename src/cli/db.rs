@@ -17,7 +17,7 @@ use super::{
     server::{Server, TokenArgs, converse},
 };
 use crate::{
-    model::{Timestamp, format_duration_ms},
+    model::Timestamp,
     store::{self, StoreStatus, VerifyReport},
 };
 
@@ -60,7 +60,7 @@ impl FileArgs {
     }
 }
 
-/// Show what is in a file: schema, sizes, retention. Only reads it.
+/// Show what is in a file: schema, sizes. Only reads it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  longwatch db info longwatch.redb\n  \
     longwatch db info --db longwatch.redb --format json")]
@@ -103,7 +103,6 @@ fn facts(path: &Path, status: &StoreStatus) -> Vec<(&'static str, Value, String)
     let count = |key, n: u64| (key, json!(n), n.to_string());
     let text = |key, text: String| (key, json!(text), text);
     let last_commit = status.last_commit_ms.map(time);
-    let retention = format_duration_ms(status.retention_ms);
     vec![
         text("file", path.display().to_string()),
         count("schema_version", u64::from(status.schema_version)),
@@ -124,11 +123,6 @@ fn facts(path: &Path, status: &StoreStatus) -> Vec<(&'static str, Value, String)
         count("blocks", status.blocks),
         count("wal_records", status.wal_records),
         count("head_samples", status.head_samples),
-        (
-            "retention_seconds",
-            json!(status.retention_ms as f64 / 1000.0),
-            format!("{} ({retention})", status.retention_ms / 1000),
-        ),
     ]
 }
 

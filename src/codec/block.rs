@@ -194,10 +194,11 @@ fn place<'a>(columns: &mut Vec<TimeColumnPlan<'a>>, times: &'a [i64]) -> (usize,
         let may_hold = column.times.len() > times.len()
             && column.times.first() <= times.first()
             && column.times.last() >= times.last();
-        if bitmap_pays && may_hold {
-            if let Some(bitmap) = gaps_bitmap(column.times, times) {
-                return (i, Some(bitmap));
-            }
+        if bitmap_pays
+            && may_hold
+            && let Some(bitmap) = gaps_bitmap(column.times, times)
+        {
+            return (i, Some(bitmap));
         }
     }
     columns.push(TimeColumnPlan { times });

@@ -180,6 +180,8 @@ mod tests {
 
     use super::*;
 
+    type Parts = Vec<(u32, Vec<(u32, i64, u64)>)>;
+
     #[test]
     fn bytes_are_frozen() {
         let mut writer = WalWriter::new(Timestamp::from_millis(1));
@@ -223,7 +225,7 @@ mod tests {
             }
             let record = WalRecord::decode(&writer.finish()).unwrap();
             prop_assert_eq!(record.time.as_millis(), time);
-            let back: Vec<(u32, Vec<(u32, i64, u64)>)> = record.samples.iter()
+            let back: Parts = record.samples.iter()
                 .map(|(a, rows)| (a.0, rows.iter().map(|(s, t, v)| (s.0, *t, v.to_bits())).collect()))
                 .collect();
             prop_assert_eq!(back, parts);

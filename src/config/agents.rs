@@ -12,16 +12,15 @@ use super::{
     suggest::nearest,
     value::{Given, check_url, kind_of},
 };
-use crate::model::{AgentId, DAY_MS, Limits, Registration, RegistrationSource, format_duration_ms};
+use crate::model::{
+    AgentId, INTERVAL_MS, Limits, Registration, RegistrationSource, format_duration_ms,
+};
 
 /// Name of the section.
 pub(super) const SECTION: &str = "agents";
 
 /// Longest `info`, as JSON, in bytes; the same as over HTTP.
 const INFO_BYTES_MAX: usize = 16 << 10;
-
-/// Shortest and longest interval of an agent in milliseconds.
-const INTERVAL_MS: (i64, i64) = (100, 7 * DAY_MS);
 
 /// A key of `[[agents]]`, as documents show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,11 +207,11 @@ impl AgentReader<'_> {
             }
             "collection_interval" => {
                 let ms = given.duration_ms().map_err(wrong)?;
-                if ms < INTERVAL_MS.0 || ms > INTERVAL_MS.1 {
+                if !INTERVAL_MS.contains(&ms) {
                     return Err(wrong(format!(
                         "must be between {} and {}, not {}",
-                        format_duration_ms(INTERVAL_MS.0),
-                        format_duration_ms(INTERVAL_MS.1),
+                        format_duration_ms(*INTERVAL_MS.start()),
+                        format_duration_ms(*INTERVAL_MS.end()),
                         format_duration_ms(ms)
                     )));
                 }

@@ -11,7 +11,7 @@ use super::{
     LogFormat,
     setting::{Draft, Field, Kind, Setting, TextField},
 };
-use crate::model::{AgentId, DAY_MS};
+use crate::model::{AgentId, DAY_MS, INTERVAL_MS};
 
 /// A setting as documents show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -328,7 +328,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "collect.interval",
-        duration(100, 7 * DAY_MS),
+        duration(*INTERVAL_MS.start(), *INTERVAL_MS.end()),
         store.policy.interval_ms as i64,
         "Interval of agents that give none."
     ),
@@ -404,8 +404,8 @@ pub(super) static SETTINGS: &[Setting] = &[
                 get: |d| d.config.collect.host_interval_ms,
                 set: |d, ms| d.config.collect.host_interval_ms = Some(ms),
             },
-            100,
-            7 * DAY_MS,
+            *INTERVAL_MS.start(),
+            *INTERVAL_MS.end(),
         ),
         meaning: "Interval of the host's and longwatch's own samples; `collect.interval` unless set.",
     },

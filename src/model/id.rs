@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 /// Longest agent id, in bytes of UTF-8. Long enough for any host or pod name with a namespace.
-pub const AGENT_ID_BYTES_MAX: usize = 128;
+const AGENT_ID_BYTES_MAX: usize = 128;
 
 /// Number of an agent inside one file. Given once, never reused; the [`AgentId`] is its attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,7 +17,7 @@ mod read;
 mod series;
 mod time;
 
-pub use agent::{Agent, AgentStatus, Contact, Registration, RegistrationSource};
+pub use agent::{Agent, AgentStatus, Contact, INTERVAL_MS, Registration, RegistrationSource};
 pub use alert::{Alert, AlertEvent, AlertEventKind, Severity};
 pub use batch::{Batch, MetricMetadata, Row};
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -29,7 +29,7 @@ pub use metric::{
     MetricKind, STALE_MARKER, Sample, UnknownKind, is_derived_metric, is_stale_marker, names,
 };
 pub use policy::{HealthWeights, Policy};
-pub use read::{History, ReadError, Run, SeriesExtent, SeriesInfo, Summary};
+pub use read::{History, ReadError, Run, SeriesExtent, SeriesInfo, Summary, Visit};
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub(crate) use time::seconds_to_timestamp;
 pub use time::{

@@ -59,9 +59,9 @@ pub struct Policy {
 }
 
 /// Never stale sooner than this, however short the interval, in milliseconds.
-pub const STALE_AFTER_MS_MIN: i64 = 30_000;
+const STALE_AFTER_MS_MIN: i64 = 30_000;
 /// Agents that only push are stale after this, in milliseconds.
-pub const STALE_AFTER_MS_PUSH: i64 = 90_000;
+const STALE_AFTER_MS_PUSH: i64 = 90_000;
 
 impl Default for Policy {
     fn default() -> Self {

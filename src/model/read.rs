@@ -103,6 +103,9 @@ pub struct Run {
     pub end: Timestamp,
 }
 
+/// Takes one series with its times (milliseconds since the epoch) and as many values.
+pub type Visit<'a> = dyn FnMut(SeriesNo, &[i64], &[f64]) + 'a;
+
 /// One consistent moment of durable history.
 pub trait History: Send + Sync {
     /// Time of the last commit; `None` in a file that holds none.
@@ -137,7 +140,7 @@ pub trait History: Send + Sync {
         agent: AgentNo,
         series: &[SeriesNo],
         window: Window,
-        visit: &mut dyn FnMut(SeriesNo, &[i64], &[f64]),
+        visit: &mut Visit<'_>,
     ) -> Result<(), ReadError>;
 
     /// Statistics of each asked series over the window, in the order asked.

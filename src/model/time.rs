@@ -267,7 +267,8 @@ pub fn format_duration_ms(ms: i64) -> String {
             continue;
         }
         if rest >= size {
-            text.push_str(&format!("{}{unit}", rest / size));
+            text.push_str(&(rest / size).to_string());
+            text.push_str(unit);
             rest %= size;
         }
     }

@@ -3,7 +3,7 @@
 use crate::model::{
     Agent, AgentId, AgentNo, Alert, AlertEvent, History, MetricKind, OccurrenceNo, Policy,
     ReadError, Registration, RegistrationSource, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
-    SeriesNo, Severity, Summary, Timestamp, Window, is_stale_marker,
+    SeriesNo, Severity, Summary, Timestamp, Visit, Window, is_stale_marker,
 };
 
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ impl History for FakeHistory {
         _agent: AgentNo,
         series: &[SeriesNo],
         window: Window,
-        visit: &mut dyn FnMut(SeriesNo, &[i64], &[f64]),
+        visit: &mut Visit<'_>,
     ) -> Result<(), ReadError> {
         for no in series {
             let (times, values): (Vec<i64>, Vec<f64>) = self

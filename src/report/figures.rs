@@ -53,6 +53,7 @@ pub(super) fn agent_figures(
     ];
     let (kinds, asked): (Vec<usize>, Vec<SeriesNo>) = series
         .iter()
+        .filter(|s| s.key.name() != names::UP || s.key.labels().next().is_none())
         .filter_map(|s| Some((wanted.iter().position(|w| *w == s.key.name())?, s.no)))
         .unzip();
     let mut merged = [Summary::default(), Summary::default(), Summary::default()];

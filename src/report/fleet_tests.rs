@@ -371,7 +371,7 @@ fn scores_outside_of_reports_agree_with_the_report() {
 }
 
 #[test]
-fn status_looks_at_every_label_set_and_the_moment_asked() {
+fn status_looks_at_the_series_without_labels_and_the_moment_asked() {
     let mut history = empty();
     let no = history.add_agent("a", before(48 * HOUR_MS));
     let status = |history: &FakeHistory, at| {
@@ -380,11 +380,16 @@ fn status_looks_at_every_label_set_and_the_moment_asked() {
     };
     assert_eq!(status(&history, end()).status, AgentStatus::Unknown);
     history.add_series(no, names::UP, &[("job", "x")], [(before(HOUR_MS), 1.0)]);
+    assert_eq!(status(&history, end()).status, AgentStatus::Unknown);
     history.add_series(
         no,
         names::UP,
-        &[("job", "y")],
-        [(before(20_000), 1.0), (before(10_000), 0.0)],
+        &[],
+        [
+            (before(HOUR_MS), 1.0),
+            (before(20_000), 1.0),
+            (before(10_000), 0.0),
+        ],
     );
     assert_eq!(status(&history, end()).status, AgentStatus::Unhealthy);
     assert_eq!(status(&history, end()).last_heartbeat, Some(before(20_000)));

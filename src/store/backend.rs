@@ -1,7 +1,7 @@
 //! Where the engine's pages live: the database file, counted; or a copy under a layer of memory.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs::{File, TryLockError},
     io,
     os::unix::fs::FileExt,
@@ -239,14 +239,15 @@ impl StorageBackend for OverlayBackend {
         let mut layer = self.layer.write();
         for (piece, inside, range) in pieces_of(offset, data.len()) {
             let part = &data[range];
-            if !layer.pieces.contains_key(&piece) {
-                let mut bytes = vec![0; PIECE as usize].into_boxed_slice();
-                self.read_file(piece * PIECE, &mut bytes)?;
-                layer.pieces.insert(piece, bytes);
-            }
-            if let Some(bytes) = layer.pieces.get_mut(&piece) {
-                bytes[inside..inside + part.len()].copy_from_slice(part);
-            }
+            let bytes = match layer.pieces.entry(piece) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(fresh) => {
+                    let mut bytes = vec![0; PIECE as usize].into_boxed_slice();
+                    self.read_file(piece * PIECE, &mut bytes)?;
+                    fresh.insert(bytes)
+                }
+            };
+            bytes[inside..inside + part.len()].copy_from_slice(part);
         }
         Ok(())
     }

@@ -261,7 +261,7 @@ impl Committer {
         let mut draft = Draft::new(&shared.settings, &shared.metrics, now, catalog);
         let outcomes: Vec<Outcome> = commands
             .into_iter()
-            .filter_map(|c| outline(c, &mut draft, &mut known))
+            .map(|c| outline(c, &mut draft, &mut known))
             .collect();
         drop(moment);
         let committed = if draft.is_empty() {
@@ -464,13 +464,13 @@ impl Committer {
     }
 }
 
-/// Works a command into the draft; `None` for one that was answered already.
+/// Works a command into the draft.
 fn outline(
     command: Command,
     draft: &mut Draft<'_>,
     known: &mut dyn FnMut(AgentNo) -> Liveness,
-) -> Option<Outcome> {
-    Some(match command {
+) -> Outcome {
+    match command {
         Command::Append(prepared, reply) => Outcome::Appended(reply, draft.append(prepared, known)),
         Command::Register(id, registration, reply) => {
             Outcome::Registered(reply, draft.register(&id, registration))
@@ -487,13 +487,13 @@ fn outline(
                 .filter(|(_, entry)| entry.registration().is_some())
                 .map(|(no, _)| no)
                 .collect();
-            registered
-                .into_iter()
-                .for_each(|agent| draft.judge(agent, known));
+            for agent in registered {
+                draft.judge(agent, known);
+            }
             Outcome::Done(reply)
         }
         Command::Checkpoint(reply) | Command::Close(reply) => Outcome::Done(reply),
-    })
+    }
 }
 
 fn write_draft(database: &Database, draft: &Draft<'_>, sequence: u64) -> Result<u64, redb::Error> {

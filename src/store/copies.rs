@@ -84,7 +84,7 @@ pub fn inspect(path: &Path) -> Result<StoreStatus, OpenError> {
 }
 
 pub(super) fn hexadecimal(id: [u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 /// What `db verify` found.
@@ -146,10 +146,10 @@ fn verify_rows(
         .map_err(|e| unreadable(&e))?;
     let total =
         wal.len().map_err(|e| unreadable(&e))? + blocks.len().map_err(|e| unreadable(&e))?;
-    let mut done = 0;
+    let mut done = 0u64;
     let mut step = || {
         done += 1;
-        if done % PROGRESS_ROWS == 0 || done == total {
+        if done.is_multiple_of(PROGRESS_ROWS) || done == total {
             progress(done, total);
         }
     };
@@ -161,7 +161,7 @@ fn verify_rows(
                     .samples
                     .iter()
                     .map(|(_, rows)| rows.len() as u64)
-                    .sum::<u64>()
+                    .sum::<u64>();
             }
             Err(error) => report
                 .bad
@@ -314,7 +314,7 @@ impl RowCopier<'_> {
                     bytes += V::as_bytes(&value.value()).as_ref().len() + 64;
                     target.insert(key.value(), value.value())?;
                     self.done += 1;
-                    if self.done % PROGRESS_ROWS == 0 {
+                    if self.done.is_multiple_of(PROGRESS_ROWS) {
                         (self.progress)(self.done.min(self.total), self.total);
                     }
                     if bytes >= ROW_COPY_BYTES {

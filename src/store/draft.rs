@@ -202,22 +202,24 @@ impl<'a> Draft<'a> {
     ) -> Result<AgentNo, WriteError> {
         let no = match known {
             Some(no) => no,
-            None => {
-                let max = self.settings.limits.agents_total;
-                if self.catalog.agents_total() >= max {
-                    self.metrics.reject("agent_limit", 1);
-                    return Err(WriteError::Limit(format!(
-                        "agent `{id}` cannot be registered: there are {max} agents already (limits.agents_total)"
-                    )));
-                }
-                let catalog = Arc::make_mut(&mut self.catalog);
-                let no = AgentNo(catalog.next_agent);
-                catalog.add_agent(no, id.clone());
-                self.new_agents.push(no);
-                no
-            }
+            None => self.new_agent(id)?,
         };
         self.add_event(no, AgentEvent::Registered(registration));
+        Ok(no)
+    }
+
+    fn new_agent(&mut self, id: &AgentId) -> Result<AgentNo, WriteError> {
+        let max = self.settings.limits.agents_total;
+        if self.catalog.agents_total() >= max {
+            self.metrics.reject("agent_limit", 1);
+            return Err(WriteError::Limit(format!(
+                "agent `{id}` cannot be registered: there are {max} agents already (limits.agents_total)"
+            )));
+        }
+        let catalog = Arc::make_mut(&mut self.catalog);
+        let no = AgentNo(catalog.next_agent);
+        catalog.add_agent(no, id.clone());
+        self.new_agents.push(no);
         Ok(no)
     }
 
@@ -403,7 +405,7 @@ impl<'a> Draft<'a> {
                 self.put_alert(alert, AlertEventKind::Fired, description);
             }
             HealthDecision::Resolve { reason } => {
-                self.resolve_health_alert(agent, &entry.id, &reason)
+                self.resolve_health_alert(agent, &entry.id, &reason);
             }
         }
     }

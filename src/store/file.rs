@@ -49,7 +49,7 @@ fn io_error(path: &Path, source: io::Error) -> OpenError {
     }
 }
 
-pub(super) fn damaged(path: &Path, why: impl ToString) -> OpenError {
+pub(super) fn damaged(path: &Path, why: impl std::fmt::Display) -> OpenError {
     OpenError::Damaged {
         path: path.to_owned(),
         why: why.to_string(),

@@ -114,10 +114,10 @@ impl Inventory {
         {
             let days = self.0.lock();
             let changed = days.changed.get(&key).copied().unwrap_or(0);
-            if let Some((epoch, extents)) = days.known.get(&key) {
-                if changed <= (*epoch).min(moment.block_epoch) {
-                    return Ok(Arc::clone(extents));
-                }
+            if let Some((epoch, extents)) = days.known.get(&key)
+                && changed <= (*epoch).min(moment.block_epoch)
+            {
+                return Ok(Arc::clone(extents));
             }
         }
         let window = Window::closed(day_start(day), day_start(day + 1).plus_millis(-1));

@@ -2,7 +2,7 @@
 //! commit that holds its cause. It can be rebuilt from the file at any time.
 
 use crate::{
-    alerts::StatusInputs,
+    alerts::{self, StatusInputs},
     model::{AgentNo, Contact, History, ReadError, Sample, Timestamp, names},
 };
 
@@ -51,27 +51,7 @@ impl Liveness {
         agent: AgentNo,
         at: Timestamp,
     ) -> Result<Self, ReadError> {
-        let last = |name: &str, wanted: Option<f64>| -> Result<Option<Sample>, ReadError> {
-            let mut last: Option<Sample> = None;
-            for series in history.series(agent, Some(name)) {
-                let found = history.last_sample(agent, series.no, at, wanted)?;
-                last = [last, found].into_iter().flatten().max_by_key(|s| s.time);
-            }
-            Ok(last)
-        };
-        let last_up = last(names::UP, None)?;
-        let last_up_ok = match last_up {
-            Some(up) if up.value == 1.0 => Some(up),
-            Some(_) => last(names::UP, Some(1.0))?,
-            None => None,
-        };
-        let inputs = StatusInputs {
-            last_up,
-            last_up_ok: last_up_ok.map(|s| s.time),
-            last_probe: last(names::HEALTH_PROBE_UP, None)?,
-            last_contact: last(names::AGENT_CONTACT, None)?.map(|s| s.time),
-            run_start: None,
-        };
+        let inputs = alerts::read_status_inputs(history, agent, at)?;
         Ok(Self {
             inputs,
             ..Self::default()
@@ -90,7 +70,7 @@ impl Liveness {
                 }
             }
             Sign::Probe if is_later(self.inputs.last_probe) => {
-                self.inputs.last_probe = Some(sample)
+                self.inputs.last_probe = Some(sample);
             }
             Sign::Contact => self.inputs.last_contact = self.inputs.last_contact.max(Some(time)),
             Sign::Up | Sign::Probe => {}

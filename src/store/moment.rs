@@ -13,7 +13,7 @@ use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::{
     catalog::Catalog,
-    head::{AgentHead, Heads},
+    head::{AgentHead, Heads, SeriesHead},
     inventory::Inventory,
     quiet,
     tables::{self, ALERT_EVENTS, BLOCKS, BlockKey},
@@ -22,7 +22,7 @@ use crate::{
     codec::{Block, Entry, decode_alert_event},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertEvent, DAY_MS, History, MetricKind, Policy, ReadError,
-        Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Window,
+        Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Visit, Window,
         is_stale_marker,
     },
 };
@@ -112,7 +112,7 @@ struct Pieces<'a> {
     blocks: Vec<Block<'a>>,
     head: Option<&'a AgentHead>,
     /// Sorted by series, then by first time.
-    pieces: Vec<Piece>,
+    all: Vec<Piece>,
 }
 
 impl<'a> Pieces<'a> {
@@ -146,7 +146,7 @@ impl<'a> Pieces<'a> {
         }
         if let Some(head) = head {
             for (slot, no) in head_series {
-                let Some((first, last)) = head.series(slot).and_then(|s| s.range()) else {
+                let Some((first, last)) = head.series(slot).and_then(SeriesHead::range) else {
                     continue;
                 };
                 if touches(first, last) {
@@ -164,16 +164,16 @@ impl<'a> Pieces<'a> {
         Ok(Self {
             blocks,
             head,
-            pieces,
+            all: pieces,
         })
     }
 
     /// Number of pieces from `start` on that belong to one series and overlap each other.
     fn cluster(&self, start: usize) -> usize {
-        let first = &self.pieces[start];
+        let first = &self.all[start];
         let mut last = first.last;
         let mut end = start + 1;
-        while let Some(piece) = self.pieces.get(end) {
+        while let Some(piece) = self.all.get(end) {
             if piece.no != first.no || piece.first > last {
                 break;
             }
@@ -190,7 +190,7 @@ impl<'a> Pieces<'a> {
         cluster: std::ops::Range<usize>,
         out: &mut Columns,
     ) -> Result<(), ReadError> {
-        let mut pieces = self.pieces[cluster].to_vec();
+        let mut pieces = self.all[cluster].to_vec();
         if let [piece] = pieces[..] {
             return self.decode_piece(guards, &piece, out);
         }
@@ -376,9 +376,9 @@ impl Moment {
             let mut extents: Vec<SeriesExtent> = Vec::new();
             let mut columns = Columns::default();
             let mut at = 0;
-            while at < pieces.pieces.len() {
+            while at < pieces.all.len() {
                 let cluster = at..at + pieces.cluster(at);
-                let piece = pieces.pieces[at];
+                let piece = pieces.all[at];
                 let extent = match piece.place {
                     Place::Block(_, entry)
                         if cluster.len() == 1 && entry.stale == 0 && covers(window, &piece) =>
@@ -533,17 +533,17 @@ impl History for Moment {
         agent: AgentNo,
         series: &[SeriesNo],
         window: Window,
-        visit: &mut dyn FnMut(SeriesNo, &[i64], &[f64]),
+        visit: &mut Visit<'_>,
     ) -> Result<(), ReadError> {
         let mut wanted = series.to_vec();
         wanted.sort_unstable();
         self.with_pieces(agent, Wanted::These(&wanted), window, |guards, pieces| {
             let mut columns = Columns::default();
             let mut at = 0;
-            while at < pieces.pieces.len() {
-                let no = pieces.pieces[at].no;
+            while at < pieces.all.len() {
+                let no = pieces.all[at].no;
                 columns.clear();
-                while pieces.pieces.get(at).is_some_and(|p| p.no == no) {
+                while pieces.all.get(at).is_some_and(|p| p.no == no) {
                     let cluster = at..at + pieces.cluster(at);
                     at = cluster.end;
                     pieces.decode(guards, cluster, &mut columns)?;
@@ -570,9 +570,9 @@ impl History for Moment {
         self.with_pieces(agent, Wanted::These(&wanted), window, |guards, pieces| {
             let mut columns = Columns::default();
             let mut at = 0;
-            while at < pieces.pieces.len() {
+            while at < pieces.all.len() {
                 let cluster = at..at + pieces.cluster(at);
-                let piece = pieces.pieces[at];
+                let piece = pieces.all[at];
                 let Ok(index) = wanted.binary_search(&piece.no) else {
                     at = cluster.end;
                     continue;
@@ -622,7 +622,7 @@ impl History for Moment {
         let head = self.heads.agent(agent);
         let newest = head
             .and_then(|h| h.series(slot))
-            .and_then(super::head::SeriesHead::newest);
+            .and_then(SeriesHead::newest);
         let is_newest = |s: &Sample| self.heads.is_beyond_blocks(s.time) && s.time <= at && fits(s);
         if let Some(sample) = newest.filter(is_newest) {
             return Ok(Some(sample));

@@ -19,7 +19,8 @@ const KEPT_BYTES_MIN: u64 = 256_000_000;
 
 #[derive(Debug)]
 struct Pin<T> {
-    _transaction: T,
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is held, not used"))]
+    transaction: T,
     since: Instant,
     written_before: u64,
 }
@@ -60,14 +61,12 @@ impl<T> Pins<T> {
             .pins
             .back()
             .is_none_or(|pin| now.saturating_duration_since(pin.since) >= hold);
-        if is_due {
-            if let Some(transaction) = take() {
-                self.pins.push_back(Pin {
-                    _transaction: transaction,
-                    since: now,
-                    written_before: written,
-                });
-            }
+        if is_due && let Some(transaction) = take() {
+            self.pins.push_back(Pin {
+                transaction,
+                since: now,
+                written_before: written,
+            });
         }
     }
 
@@ -126,6 +125,6 @@ mod tests {
         assert!(pins.safe_for(now, 200_000_000, 1 << 20) < Duration::from_secs(2));
         pins.rotate(now, KEPT_BYTES_MIN + 1, 1 << 20, || Some(2));
         assert_eq!(pins.pins.len(), 1);
-        assert_eq!(pins.pins[0]._transaction, 2);
+        assert_eq!(pins.pins[0].transaction, 2);
     }
 }

@@ -8,6 +8,14 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
+/// Makes the thread as loud as it was.
+struct Restore(bool);
+impl Drop for Restore {
+    fn drop(&mut self) {
+        IS_QUIET.set(self.0);
+    }
+}
+
 /// Runs `work`; panics of this thread meanwhile print nothing. The caller catches them.
 pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
     HOOK.call_once(|| {
@@ -18,12 +26,6 @@ pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
             }
         }));
     });
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            IS_QUIET.set(self.0);
-        }
-    }
     let _restore = Restore(IS_QUIET.replace(true));
     work()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use super::{committer::begin, shared::Shared, tables};
-use crate::model::AgentNo;
+use crate::model::{AgentNo, Timestamp};
 
 /// Deletes days of blocks that lie wholly before the retention, and alerts that resolved before theirs.
 pub(super) fn apply(shared: &Shared) -> Result<(), redb::Error> {
@@ -25,7 +25,7 @@ pub(super) fn apply(shared: &Shared) -> Result<(), redb::Error> {
         for alert in gone {
             let (agent, fired) = (alert.agent.0, alert.fired_at.as_millis());
             alerts.remove((agent, fired, alert.occurrence.0))?;
-            let resolved = alert.resolved_at.map_or(fired, |t| t.as_millis());
+            let resolved = alert.resolved_at.map_or(fired, Timestamp::as_millis);
             let range = (agent, fired, 0, 0)..=(agent, resolved, u64::MAX, u32::MAX);
             events.retain_in(range, |key, _| key.2 != alert.occurrence.0)?;
         }

@@ -45,7 +45,7 @@ impl World {
 
 /// A running simulated fleet; its server ends when it is dropped.
 #[derive(Debug)]
-pub struct Fleet {
+pub(super) struct Fleet {
     address: SocketAddr,
     server: JoinHandle<()>,
 }
@@ -55,7 +55,7 @@ impl Fleet {
     ///
     /// # Errors
     /// What the operating system says when no port can be had.
-    pub async fn start(clock: Arc<dyn Clock>) -> io::Result<Self> {
+    pub(super) async fn start(clock: Arc<dyn Clock>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let agents = CAST
@@ -84,7 +84,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`BadAgentId`] if a role were named what no agent can be.
-    pub fn registrations(&self) -> Result<Vec<(AgentId, Registration)>, BadAgentId> {
+    pub(super) fn registrations(&self) -> Result<Vec<(AgentId, Registration)>, BadAgentId> {
         CAST.iter()
             .map(|role| {
                 let url = format!("http://{}/agents/{}", self.address, role.name);
