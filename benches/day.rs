@@ -1,0 +1,110 @@
+//! A day of 100 agents x 20 metrics at 10 s (17.28 M samples): the 24-hour report warm and from a file
+//! just opened, the overview, opening after a kill, opening a copy; and the file's size.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a bench stops when it cannot go on"
+)]
+
+#[path = "fleet/mod.rs"]
+#[allow(dead_code, reason = "each bench uses its part")]
+mod fleet;
+
+use std::path::{Path, PathBuf};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use longwatch::{
+    model::{Timestamp, Window},
+    report::{self, Format, ReportRequest},
+    store::{self, View},
+};
+
+const AGENTS: u64 = 100;
+const HOURS: i64 = 24;
+
+fn day() -> ReportRequest {
+    let end = Timestamp::from_millis(fleet::END_MS);
+    ReportRequest {
+        window: Window::ending_at(end, HOURS * 3_600_000),
+        agent: None,
+    }
+}
+
+fn report_json(view: &View) -> String {
+    let report = report::performance_report(&**view, &day()).unwrap();
+    report::render(&**view, &report, Format::Json).unwrap()
+}
+
+/// The file as a kill leaves it: the last records are in the log alone.
+fn killed_copy(path: &Path, folder: &Path) -> PathBuf {
+    let copy = folder.join("killed.redb");
+    std::fs::copy(path, &copy).unwrap();
+    copy
+}
+
+fn a_day(c: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("day.redb");
+    let store = fleet::open(&path);
+    fleet::fill(&store, AGENTS, HOURS);
+    let killed = killed_copy(&path, folder.path());
+    let in_log = store.status();
+    store.checkpoint_blocking().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let snapshot = runtime.block_on(store.snapshot()).unwrap();
+    let samples = (AGENTS * fleet::METRICS as u64 * HOURS as u64 * 360) as f64;
+    let status = store.status();
+    eprintln!(
+        "{samples} samples: file {:.2} B/sample, snapshot {:.2} B/sample, {:.2} B written per sample, {} blocks; killed with {} records and {} samples in the log",
+        status.file_bytes as f64 / samples,
+        snapshot.as_file().metadata().unwrap().len() as f64 / samples,
+        status.bytes_written as f64 / samples,
+        status.blocks,
+        in_log.wal_records,
+        in_log.head_samples,
+    );
+
+    let mut group = c.benchmark_group("day_of_100_agents");
+    group.sample_size(10);
+    let view = store.view();
+    group.bench_function("report_json_warm", |b| b.iter(|| report_json(&view)));
+    group.bench_function("report_html_warm", |b| {
+        b.iter(|| {
+            let report = report::performance_report(&*view, &day()).unwrap();
+            report::render(&*view, &report, Format::Html).unwrap()
+        });
+    });
+    let end = Timestamp::from_millis(fleet::END_MS);
+    group.bench_function("overview_warm", |b| {
+        b.iter(|| report::overview(&*view, end).unwrap())
+    });
+    drop(view);
+    store.close_blocking().unwrap();
+    drop(store);
+
+    group.bench_function("open_after_kill", |b| {
+        b.iter_batched(
+            || {
+                let copy = folder.path().join("again.redb");
+                std::fs::copy(&killed, &copy).unwrap();
+                copy
+            },
+            |copy| fleet::open(&copy),
+            criterion::BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("report_json_from_a_file_just_opened", |b| {
+        b.iter_batched(
+            || fleet::open(&path),
+            |store| report_json(&store.view()),
+            criterion::BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("open_copy_checking_every_page", |b| {
+        b.iter(|| store::open_copy(snapshot.path()).unwrap());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, a_day);
+criterion_main!(benches);
