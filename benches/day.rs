@@ -76,7 +76,7 @@ fn a_day(c: &mut Criterion) {
     });
     let end = Timestamp::from_millis(fleet::END_MS);
     group.bench_function("overview_warm", |b| {
-        b.iter(|| report::overview(&*view, end).unwrap())
+        b.iter(|| report::overview(&*view, end).unwrap());
     });
     drop(view);
     store.close_blocking().unwrap();

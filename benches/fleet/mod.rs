@@ -12,17 +12,17 @@ use longwatch::{
 };
 
 /// Milliseconds between two scrapes.
-pub const STEP_MS: i64 = 10_000;
+pub(crate) const STEP_MS: i64 = 10_000;
 /// Metrics of an agent.
-pub const METRICS: usize = 20;
+pub(crate) const METRICS: usize = 20;
 /// End of the data: a UTC noon, so that 24 hours cross a midnight.
-pub const END_MS: i64 = 20_000 * 86_400_000 + 43_200_000;
+pub(crate) const END_MS: i64 = 20_000 * 86_400_000 + 43_200_000;
 
 /// Small, fast, repeatable (xorshift64*).
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
@@ -40,23 +40,22 @@ impl Random {
 }
 
 /// State of one agent's metrics, in units of their last decimal.
-pub struct Agent {
+pub(crate) struct Agent {
     random: Random,
     values: [i64; METRICS],
 }
 
 impl Agent {
-    pub fn new(number: u64) -> Self {
+    pub(crate) fn new(number: u64) -> Self {
         let mut random = Random::new(number + 1);
         let values = std::array::from_fn(|_| random.below(900) as i64);
         Self { random, values }
     }
 
     /// Values of the next scrape.
-    pub fn scrape(&mut self) -> [f64; METRICS] {
+    pub(crate) fn scrape(&mut self) -> [f64; METRICS] {
         let mut out = [0.0; METRICS];
-        for metric in 0..METRICS {
-            let value = &mut self.values[metric];
+        for (metric, (value, out)) in self.values.iter_mut().zip(&mut out).enumerate() {
             let decimals = match metric {
                 0 | 1 => 1,
                 2..10 => (metric % 3) as i32,
@@ -75,14 +74,14 @@ impl Agent {
                 },
                 _ => {}
             }
-            out[metric] = *value as f64 / 10f64.powi(decimals);
+            *out = *value as f64 / 10f64.powi(decimals);
         }
         out
     }
 }
 
 /// Name of a metric.
-pub fn metric(number: usize) -> String {
+pub(crate) fn metric(number: usize) -> String {
     match number {
         0 => "system_cpu_usage".to_owned(),
         1 => "system_memory_usage".to_owned(),
@@ -92,12 +91,12 @@ pub fn metric(number: usize) -> String {
 }
 
 /// Id of an agent.
-pub fn agent_id(number: u64) -> AgentId {
+pub(crate) fn agent_id(number: u64) -> AgentId {
     AgentId::new(&format!("agent-{number:03}")).unwrap()
 }
 
 /// A store whose clock stands at the end of the data.
-pub fn open(path: &Path) -> Store {
+pub(crate) fn open(path: &Path) -> Store {
     let settings = Settings {
         commit_write_budget: u64::MAX,
         ..Settings::default()
@@ -107,7 +106,7 @@ pub fn open(path: &Path) -> Store {
 }
 
 /// Scrapes of one agent in one batch, in order of time.
-pub fn batch(agent: &mut Agent, first_ms: i64, scrapes: i64) -> Batch {
+pub(crate) fn batch(agent: &mut Agent, first_ms: i64, scrapes: i64) -> Batch {
     let names: Vec<String> = (0..METRICS).map(metric).collect();
     let mut batch = Batch::new();
     for scrape in 0..scrapes {
@@ -120,7 +119,7 @@ pub fn batch(agent: &mut Agent, first_ms: i64, scrapes: i64) -> Batch {
 }
 
 /// Fills a store with `hours` of `agents` that end at [`END_MS`], in order of time.
-pub fn fill(store: &Store, agents: u64, hours: i64) {
+pub(crate) fn fill(store: &Store, agents: u64, hours: i64) {
     let mut fleet: Vec<Agent> = (0..agents).map(Agent::new).collect();
     let per_half_hour = 1_800_000 / STEP_MS;
     for half in 0..hours * 2 {

@@ -9,4 +9,6 @@
 mod command_line;
 mod config;
 mod exposition;
+mod fixtures;
+mod layouts;
 mod rooms;

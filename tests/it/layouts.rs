@@ -1,0 +1,206 @@
+//! The same data in five layouts of the file gives the same report, to the byte.
+
+use std::{path::Path, sync::Arc};
+
+use longwatch::{
+    model::{
+        AgentId, Batch, Contact, DAY_MS, ManualClock, Registration, RegistrationSource,
+        STALE_MARKER, Timestamp, Window, names,
+    },
+    report::{self, Format, ReportRequest},
+    store::{self, Append, Settings, Store, Urgency, View},
+    telemetry::OwnMetrics,
+};
+
+const NOW: i64 = 20_000 * DAY_MS + DAY_MS / 2;
+const STEP_MS: i64 = 60_000;
+
+type Row = (&'static str, i64, f64);
+
+fn open(path: &Path) -> Store {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    Store::open(
+        path,
+        Settings::default(),
+        clock,
+        Arc::new(OwnMetrics::default()),
+    )
+    .unwrap()
+}
+
+fn agent(number: usize) -> AgentId {
+    AgentId::new(&format!("agent-{number}")).unwrap()
+}
+
+/// 26 hours of three agents: values whose sum depends on the order of adding, gaps, NaNs, markers.
+fn data() -> Vec<Vec<Row>> {
+    (0..3)
+        .map(|number| {
+            let mut rows = Vec::new();
+            for minute in (1..26 * 60).rev() {
+                if (minute / 50 + number) % 11 == 3 {
+                    continue;
+                }
+                let time = NOW - minute as i64 * STEP_MS;
+                let noise = (minute * 7919 + number * 104_729) % 1_000;
+                let cpu = 30.0 + 25.0 * number as f64 + noise as f64 / 30.0;
+                rows.push((names::SYSTEM_CPU_USAGE, time, cpu));
+                let memory = match minute % 97 {
+                    0 => f64::NAN,
+                    1 => STALE_MARKER,
+                    _ => 1e-3 + noise as f64 / 10.0,
+                };
+                rows.push((names::SYSTEM_MEMORY_USAGE, time, memory));
+                // Alerts depend on the order of arrival, so nothing here raises one.
+                rows.push((names::UP, time, 1.0));
+                rows.push(("queue_depth", time + noise as i64, noise as f64));
+            }
+            rows
+        })
+        .collect()
+}
+
+fn append(store: &Store, number: usize, rows: &[Row]) {
+    let mut batch = Batch::new();
+    for (name, time, value) in rows {
+        batch
+            .push(name, &mut [], Timestamp::from_millis(*time), *value)
+            .unwrap();
+    }
+    let append = Append {
+        agent: agent(number),
+        batch,
+        contact: None,
+        urgency: Urgency::Prompt,
+    };
+    assert_eq!(store.append_blocking(append).unwrap().accepted, rows.len());
+}
+
+/// Registers first, so that every layout has the same agents, then raises no alert while it fills up.
+fn register(store: &Store) {
+    for number in 0..3 {
+        store
+            .register_blocking(agent(number), Registration::bare(RegistrationSource::Push))
+            .unwrap();
+        let mut batch = Batch::new();
+        batch
+            .push(names::UP, &mut [], Timestamp::from_millis(NOW), 1.0)
+            .unwrap();
+        let contact = Some(Contact::Push);
+        let append = Append {
+            agent: agent(number),
+            batch,
+            contact,
+            urgency: Urgency::Prompt,
+        };
+        store.append_blocking(append).unwrap();
+    }
+}
+
+fn reports(view: &View) -> Vec<String> {
+    let window = Window::ending_at(Timestamp::from_millis(NOW), DAY_MS);
+    let report = report::performance_report(
+        &**view,
+        &ReportRequest {
+            window,
+            agent: None,
+        },
+    )
+    .unwrap();
+    [
+        Format::Json,
+        Format::Text,
+        Format::Markdown,
+        Format::Csv,
+        Format::Html,
+    ]
+    .into_iter()
+    .map(|format| report::render(&**view, &report, format).unwrap())
+    .collect()
+}
+
+#[test]
+fn one_report_from_five_layouts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let data = data();
+
+    // All of it in heads and log, an agent after the other.
+    let in_heads = open(&file("heads"));
+    register(&in_heads);
+    for (number, rows) in data.iter().enumerate() {
+        append(&in_heads, number, rows);
+    }
+    let expected = reports(&in_heads.view());
+    assert!(expected[0].contains("\"agent-2\""), "{}", expected[0]);
+
+    // Many small blocks.
+    let in_blocks = open(&file("blocks"));
+    register(&in_blocks);
+    for part in 0..20 {
+        for (number, rows) in data.iter().enumerate() {
+            let size = rows.len().div_ceil(20);
+            append(
+                &in_blocks,
+                number,
+                &rows[part * size..((part + 1) * size).min(rows.len())],
+            );
+        }
+        in_blocks.checkpoint_blocking().unwrap();
+    }
+    assert!(in_blocks.status().blocks > 50);
+    assert_eq!(reports(&in_blocks.view()), expected, "many blocks");
+
+    // Late, repeated and overwritten: wrong values first, newest first, blocks that overlap.
+    let out_of_order = open(&file("disorder"));
+    register(&out_of_order);
+    for (number, rows) in data.iter().enumerate() {
+        let wrong: Vec<Row> = rows
+            .iter()
+            .filter(|row| row.0 != names::UP)
+            .step_by(3)
+            .map(|(n, t, _)| (*n, *t, 77.5))
+            .collect();
+        append(&out_of_order, number, &wrong);
+    }
+    out_of_order.checkpoint_blocking().unwrap();
+    for (number, rows) in data.iter().enumerate() {
+        for (i, part) in rows.chunks(700).rev().enumerate() {
+            append(&out_of_order, number, part);
+            if i % 3 == 1 {
+                out_of_order.checkpoint_blocking().unwrap();
+            }
+        }
+        append(&out_of_order, number, &rows[..300]);
+    }
+    assert_eq!(reports(&out_of_order.view()), expected, "out of order");
+
+    // Closed and opened in between.
+    let mut reopened = open(&file("reopened"));
+    register(&reopened);
+    for (number, rows) in data.iter().enumerate() {
+        for part in rows.chunks(rows.len() / 2 + 1) {
+            append(&reopened, number, part);
+            reopened.close_blocking().unwrap();
+            drop(reopened);
+            reopened = open(&file("reopened"));
+        }
+        reopened.checkpoint_blocking().unwrap();
+    }
+    assert_eq!(reports(&reopened.view()), expected, "closed and opened");
+
+    // A copy by rows, and a plain copy of the live file.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let snapshot = runtime.block_on(out_of_order.snapshot()).unwrap();
+    assert_eq!(
+        reports(&store::open_copy(snapshot.path()).unwrap()),
+        expected,
+        "snapshot"
+    );
+    std::fs::copy(file("disorder"), file("copy")).unwrap();
+    assert_eq!(
+        reports(&store::open_copy(&file("copy")).unwrap()),
+        expected,
+        "plain copy"
+    );
+}
