@@ -37,6 +37,9 @@ pub struct AgentPerformance {
     pub agent_id: AgentId,
     /// Collected samples, without series that longwatch derives.
     pub total_metrics: u64,
+    /// First sample of cpu or memory in the window; where charts may begin.
+    #[serde(skip)]
+    pub measured_from: Option<Timestamp>,
     /// Mean percent of cpu over all samples that are numbers.
     #[serde(serialize_with = "shape::number")]
     pub avg_cpu_usage: f64,
@@ -270,6 +273,11 @@ fn measurements(agent: &Agent, figures: &AgentFigures) -> AgentPerformance {
     AgentPerformance {
         agent_id: agent.id.clone(),
         total_metrics: *total_metrics,
+        measured_from: [cpu.first, memory.first]
+            .into_iter()
+            .flatten()
+            .map(|s| s.time)
+            .min(),
         avg_cpu_usage: cpu.mean().unwrap_or(0.0),
         max_cpu_usage: cpu.max.unwrap_or(0.0),
         avg_memory_usage: memory.mean().unwrap_or(0.0),

@@ -125,13 +125,14 @@ pub(super) struct AgentCharts {
 impl AgentCharts {
     pub(super) fn new(
         report: &PerformanceReport,
+        charted: Window,
         agent: &AgentPerformance,
         place: usize,
         cpu: &Track,
         memory: &Track,
         weights: &HealthWeights,
     ) -> Self {
-        let firing = firing_spans(report, agent);
+        let firing = firing_spans(report, charted, agent);
         let figures = |samples: u64, average: f64, max: f64| {
             if samples == 0 {
                 "no data".to_owned()
@@ -146,7 +147,7 @@ impl AgentCharts {
             title: format!("{heading} of {name} over the window: {figures}"),
             figures,
             firing: firing.clone(),
-            ..drawn(track, report.window, bounds)
+            ..drawn(track, charted, bounds)
         };
         Self {
             place,
@@ -302,12 +303,12 @@ fn add_point(path: &mut String, command: char, x: i64, y: i64) {
     let _ = write!(path, "{command}{x} {y}");
 }
 
-fn firing_spans(report: &PerformanceReport, agent: &AgentPerformance) -> Vec<Span> {
-    let window = report.window;
+fn firing_spans(report: &PerformanceReport, window: Window, agent: &AgentPerformance) -> Vec<Span> {
     report
         .alerts
         .iter()
         .filter(|alert| alert.agent_id == agent.agent_id)
+        .filter(|alert| alert.resolved.is_none_or(|end| end > window.from))
         .map(|alert| {
             let end = alert.resolved.unwrap_or(window.to);
             let x = |time: Timestamp| {

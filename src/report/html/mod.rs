@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use askama::Template;
 
-use crate::model::{Agent, AgentId, History, ReadError, names};
+use crate::model::{Agent, AgentId, History, ReadError, Window, names};
 
 use self::{
     chart::AgentCharts,
@@ -33,23 +33,39 @@ pub(super) fn render(
         .into_iter()
         .map(|agent| (agent.id.clone(), agent))
         .collect();
+    let charted = charted_window(report);
     let mut rows = Vec::new();
     let mut charts = Vec::new();
     for (place, agent) in report.worst_first().into_iter().enumerate() {
         let [cpu, memory] = match registered.get(&agent.agent_id) {
-            Some(known) => usage_tracks(history, known, report)?,
-            None => [Track::empty(report.window), Track::empty(report.window)],
+            Some(known) => usage_tracks(history, known, charted)?,
+            None => [Track::empty(charted), Track::empty(charted)],
         };
         rows.push(rows::row(agent, place, &cpu, &memory));
         if charts.len() < CHARTED_AGENTS_MAX && is_measured(agent) {
             charts.push(AgentCharts::new(
-                report, agent, place, &cpu, &memory, &weights,
+                report, charted, agent, place, &cpu, &memory, &weights,
             ));
         }
     }
-    Page::new(report, &weights, rows, charts)
+    Page::new(report, charted, &weights, rows, charts)
         .render()
         .map_err(|e| ReadError::Backend(format!("the page cannot be written: {e}")))
+}
+
+/// The window that charts show: the report's, or its end from the first sample on where less than a
+/// quarter of it has data, so that a new installation shows more than a dot at the right edge.
+fn charted_window(report: &PerformanceReport) -> Window {
+    let Window { from, to } = report.window;
+    let first = report.agents.iter().filter_map(|a| a.measured_from).min();
+    match first {
+        Some(first) if to.since(first) < report.window.length_ms() / 4 => {
+            // A little room before the first sample, and never less than a minute.
+            let length = to.since(first).max(57_000) / 19 * 20;
+            Window::new(from.max(to.plus_millis(-length)), to)
+        }
+        _ => report.window,
+    }
 }
 
 const fn is_measured(agent: &AgentPerformance) -> bool {
@@ -59,11 +75,11 @@ const fn is_measured(agent: &AgentPerformance) -> bool {
 fn usage_tracks(
     history: &dyn History,
     agent: &Agent,
-    report: &PerformanceReport,
+    charted: Window,
 ) -> Result<[Track; 2], ReadError> {
-    let policy = history.policy(report.window.to);
+    let policy = history.policy(charted.to);
     let shape = Shape {
-        window: report.window,
+        window: charted,
         interval_ms: agent.registration.interval_ms.unwrap_or(policy.interval_ms),
         gap_ms: policy.stale_after_ms(&agent.registration),
     };

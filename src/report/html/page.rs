@@ -3,7 +3,7 @@
 
 use askama::Template;
 
-use crate::model::{AgentStatus, HealthWeights, Severity, format_duration_ms};
+use crate::model::{AgentStatus, HealthWeights, Severity, Window, format_duration_ms};
 
 use super::{
     super::{
@@ -41,6 +41,8 @@ pub(super) struct Page<'a> {
     from: String,
     to: String,
     length: String,
+    /// Where charts begin, when that is not where the window does.
+    charts_from: Option<String>,
     coverage: Option<String>,
     tiles: Vec<Tile>,
     groups: Vec<Group>,
@@ -55,6 +57,7 @@ pub(super) struct Page<'a> {
 impl<'a> Page<'a> {
     pub(super) fn new(
         report: &PerformanceReport,
+        charted: Window,
         weights: &'a HealthWeights,
         rows: Vec<AgentRow>,
         charts: Vec<AgentCharts>,
@@ -68,6 +71,7 @@ impl<'a> Page<'a> {
             from: moment(report.window.from),
             to: moment(report.window.to),
             length: format_duration_ms(report.window.length_ms()),
+            charts_from: (charted != report.window).then(|| moment(charted.from)),
             coverage: (report.coverage < 1.0).then(|| percent_of(report.coverage)),
             tiles: tiles(report),
             groups,
