@@ -171,6 +171,8 @@ pub(super) struct Catalog {
     pub(super) open_run: Option<Timestamp>,
     /// Alerts within their retention, oldest first.
     alerts: Arc<Vec<Arc<Alert>>>,
+    /// Those of them that fire now, by agent.
+    firing: HashMap<AgentNo, Vec<Arc<Alert>>>,
 }
 
 impl Catalog {
@@ -242,11 +244,17 @@ impl Catalog {
     /// Adds an alert or puts in its new form.
     pub(super) fn put_alert(&mut self, alert: Alert) {
         self.next_occurrence = self.next_occurrence.max(alert.occurrence.0 + 1);
+        let alert = Arc::new(alert);
+        let firing = self.firing.entry(alert.agent).or_default();
+        firing.retain(|a| a.occurrence != alert.occurrence);
+        if alert.resolved_at.is_none() {
+            firing.push(Arc::clone(&alert));
+        }
         let alerts = Arc::make_mut(&mut self.alerts);
         let key = (alert.fired_at, alert.occurrence);
         match alerts.binary_search_by_key(&key, |a| (a.fired_at, a.occurrence)) {
-            Ok(at) => alerts[at] = Arc::new(alert),
-            Err(at) => alerts.insert(at, Arc::new(alert)),
+            Ok(at) => alerts[at] = alert,
+            Err(at) => alerts.insert(at, alert),
         }
     }
 
@@ -263,10 +271,8 @@ impl Catalog {
 
     /// The firing alert of this identity.
     pub(super) fn firing(&self, agent: AgentNo, alert_id: &str) -> Option<&Arc<Alert>> {
-        self.alerts
-            .iter()
-            .rev()
-            .find(|a| a.resolved_at.is_none() && a.agent == agent && a.alert_id == alert_id)
+        let of_agent = self.firing.get(&agent)?;
+        of_agent.iter().find(|a| a.alert_id == alert_id)
     }
 }
 

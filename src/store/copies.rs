@@ -105,7 +105,7 @@ pub struct VerifyReport {
 /// # Errors
 /// [`OpenError`] when the file cannot be opened at all; damaged blocks are in the report.
 pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, OpenError> {
-    let copy = file::open_copy(path, COPY_CACHE_BYTES)?;
+    let mut copy = file::open_unchecked_copy(path, COPY_CACHE_BYTES)?;
     let mut report = VerifyReport::default();
     let read = guarded(|| {
         let transaction = copy.database.begin_read().map_err(|e| unreadable(&e))?;
@@ -114,16 +114,19 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyR
     if let Err(error) = read {
         report.bad.push(error.to_string());
     }
-    // What the catalog and the log say must fit together, too.
-    if report.bad.is_empty() {
-        let loaded = on_untrusted_pages(path, || {
-            let transaction = copy.database.begin_read().map_err(|e| damaged(path, e))?;
-            load::load(path, &transaction, &copy.facts).map(|_| ())
-        });
-        match loaded {
-            Ok(()) => {}
+    // What the catalog and the log say must fit together, and every page its checksum.
+    let loaded = on_untrusted_pages(path, || {
+        let transaction = copy.database.begin_read().map_err(|e| damaged(path, e))?;
+        load::load(path, &transaction, &copy.facts).map(|_| ())
+    });
+    for checked in [loaded, copy.check_pages(path)] {
+        match checked {
             Err(newer @ OpenError::TooNew { .. }) => return Err(newer),
-            Err(error) => report.bad.push(error.to_string()),
+            Err(OpenError::Damaged { why, .. }) if !report.bad.contains(&why) => {
+                report.bad.push(why)
+            }
+            Err(OpenError::Damaged { .. }) | Ok(()) => {}
+            Err(other) => return Err(other),
         }
     }
     Ok(report)

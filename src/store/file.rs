@@ -173,20 +173,25 @@ pub(super) struct OpenedCopy {
 }
 
 /// Opens a copy. Every page is checked against the engine's checksums first: a torn copy can open and
-/// then lie. Nothing is written to the file, not even where it could be.
+/// then lie.
 pub(super) fn open_copy(path: &Path, cache_bytes: usize) -> Result<OpenedCopy, OpenError> {
+    let mut copy = open_unchecked_copy(path, cache_bytes)?;
+    copy.check_pages(path)?;
+    Ok(copy)
+}
+
+/// Opens a copy without a look at its pages. Nothing is written to the file, not even where it could be.
+pub(super) fn open_unchecked_copy(
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<OpenedCopy, OpenError> {
     let mut file = File::open(path).map_err(|e| io_error(path, e))?;
     lock_shared(&file).map_err(|e| io_error(path, e))?;
     check_magic(path, &mut file)?;
     let file_bytes = file.metadata().map_err(|e| io_error(path, e))?.len();
     let overlay = OverlayBackend::new(file).map_err(|e| io_error(path, e))?;
-    let mut database = build(path, cache_bytes, overlay)?;
+    let database = build(path, cache_bytes, overlay)?;
     let facts = on_untrusted_pages(path, || {
-        match database.check_integrity() {
-            Ok(true) => {}
-            Ok(false) => return Err(damaged(path, "pages do not match their checksums")),
-            Err(error) => return Err(engine_error(path, error)),
-        }
         let facts = read_facts(path, &database)?;
         if facts.schema_version < schema_version_known() {
             migrate(path, &database, facts.schema_version)?;
@@ -199,6 +204,18 @@ pub(super) fn open_copy(path: &Path, cache_bytes: usize) -> Result<OpenedCopy, O
         facts,
         file_bytes,
     })
+}
+
+impl OpenedCopy {
+    /// Holds every page against its checksum. A repair that the engine makes is in memory and not asked
+    /// for: it would go back to an older commit.
+    pub(super) fn check_pages(&mut self, path: &Path) -> Result<(), OpenError> {
+        on_untrusted_pages(path, || match self.database.check_integrity() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(damaged(path, "pages do not match their checksums")),
+            Err(error) => Err(engine_error(path, error)),
+        })
+    }
 }
 
 /// Makes a new file under another name first, so that a kill in between leaves no half-made database.
