@@ -12,6 +12,7 @@ use super::{
     setting::{Draft, Field, Kind, Setting, TextField},
 };
 use crate::model::{AgentId, DAY_MS, INTERVAL_MS};
+use crate::store::FUTURE_MS_LIMIT;
 
 /// A setting as documents show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,7 +281,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "limits.future",
-        duration(0, YEAR_MS),
+        duration(0, FUTURE_MS_LIMIT),
         store.future_ms_max as i64,
         "Samples further ahead of the clock than this are refused."
     ),

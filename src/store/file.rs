@@ -38,6 +38,7 @@ pub(super) struct FileFacts {
     pub(super) created_ms: i64,
     pub(super) last_commit_ms: Option<i64>,
     pub(super) next_sequence: u64,
+    pub(super) next_occurrence: u64,
 }
 
 fn io_error(path: &Path, source: io::Error) -> OpenError {
@@ -347,6 +348,7 @@ pub(super) fn read_facts(path: &Path, database: &Database) -> Result<FileFacts, 
         created_ms: number(meta::CREATED)?.unwrap_or_default(),
         last_commit_ms: number(meta::LAST_COMMIT)?,
         next_sequence: number(meta::NEXT_SEQUENCE)?.unwrap_or(1) as u64,
+        next_occurrence: number(meta::NEXT_OCCURRENCE)?.unwrap_or(0) as u64,
     })
 }
 

@@ -129,7 +129,7 @@ pub(super) struct Heads {
 }
 
 /// Farthest ahead of the clock that a sample is ever taken, in milliseconds; bounds `limits.future`.
-pub(super) const FUTURE_MS_LIMIT: i64 = 3_600_000;
+pub const FUTURE_MS_LIMIT: i64 = 3_600_000;
 
 impl Heads {
     /// Notes that the file has blocks of commits until `last_commit`.

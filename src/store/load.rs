@@ -57,6 +57,8 @@ pub(super) fn load(
         next_sequence: facts.next_sequence.max(1),
         log_records: 0,
     };
+    let catalog = &mut loaded.catalog;
+    catalog.next_occurrence = catalog.next_occurrence.max(facts.next_occurrence);
     replay(path, transaction, &mut loaded)?;
     Ok(loaded)
 }

@@ -32,4 +32,5 @@ mod tests;
 pub use copies::{VerifyReport, inspect, open_copy, snapshot_file, verify};
 pub use error::{OpenError, WriteError};
 pub use handle::{Append, Appended, Registered, Rejected, Store, StoreStatus, Urgency, View};
+pub use head::FUTURE_MS_LIMIT;
 pub use settings::Settings;

@@ -30,6 +30,11 @@ pub(super) fn apply(shared: &Shared) -> Result<(), redb::Error> {
             events.retain_in(range, |key, _| key.2 != alert.occurrence.0)?;
         }
     }
+    // Numbers are never given twice, even when the alert that had the highest is gone.
+    transaction.open_table(tables::META)?.insert(
+        tables::meta::NEXT_OCCURRENCE,
+        &catalog.next_occurrence.to_le_bytes()[..],
+    )?;
     transaction.commit()?;
     live.catalog = catalog;
     Ok(())

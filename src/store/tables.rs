@@ -50,6 +50,8 @@ pub(super) mod meta {
     pub(in crate::store) const LAST_COMMIT: &str = "last_commit";
     /// u64: sequence that the next log record gets at least.
     pub(in crate::store) const NEXT_SEQUENCE: &str = "next_sequence";
+    /// u64: number that the next occurrence of an alert gets at least; alerts that had higher ones are gone.
+    pub(in crate::store) const NEXT_OCCURRENCE: &str = "next_occurrence";
     /// [`KIND`] of a database.
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
 }
