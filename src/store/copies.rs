@@ -123,7 +123,7 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyR
         match checked {
             Err(newer @ OpenError::TooNew { .. }) => return Err(newer),
             Err(OpenError::Damaged { why, .. }) if !report.bad.contains(&why) => {
-                report.bad.push(why)
+                report.bad.push(why);
             }
             Err(OpenError::Damaged { .. }) | Ok(()) => {}
             Err(other) => return Err(other),

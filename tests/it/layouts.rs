@@ -41,19 +41,19 @@ fn data() -> Vec<Vec<Row>> {
                 if (minute / 50 + number) % 11 == 3 {
                     continue;
                 }
-                let time = NOW - minute as i64 * STEP_MS;
+                let time = NOW - i64::from(minute) * STEP_MS;
                 let noise = (minute * 7919 + number * 104_729) % 1_000;
-                let cpu = 30.0 + 25.0 * number as f64 + noise as f64 / 30.0;
+                let cpu = 30.0 + 25.0 * f64::from(number) + f64::from(noise) / 30.0;
                 rows.push((names::SYSTEM_CPU_USAGE, time, cpu));
                 let memory = match minute % 97 {
                     0 => f64::NAN,
                     1 => STALE_MARKER,
-                    _ => 1e-3 + noise as f64 / 10.0,
+                    _ => 1e-3 + f64::from(noise) / 10.0,
                 };
                 rows.push((names::SYSTEM_MEMORY_USAGE, time, memory));
                 // Alerts depend on the order of arrival, so nothing here raises one.
                 rows.push((names::UP, time, 1.0));
-                rows.push(("queue_depth", time + noise as i64, noise as f64));
+                rows.push(("queue_depth", time + i64::from(noise), f64::from(noise)));
             }
             rows
         })
