@@ -3,8 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-/// Commits that may follow each other at once after a quiet time, in seconds of budget.
-const BURST_SECONDS: f64 = 8.0;
+/// What a quiet time saves up for a burst of commits, in seconds of budget: the budget is there for what
+/// a disk takes in a day, not in a moment.
+const BURST_SECONDS: f64 = 60.0;
+/// What a burst may leave to be saved first, in seconds of budget.
+const DEBT_SECONDS: f64 = 1.0;
 
 /// A budget of bytes per second. Payload pays for itself: what a commit writes beyond twice its payload
 /// is its overhead.
@@ -37,15 +40,16 @@ impl Ration {
         if self.available >= 0.0 {
             return Duration::ZERO;
         }
-        // However tight the budget, an acknowledgement never waits longer than a second for it.
-        Duration::from_secs_f64((-self.available / self.bytes_per_second).min(1.0))
+        // The bound on debt bounds the wait: an acknowledgement never waits longer than a second for it.
+        Duration::from_secs_f64((-self.available / self.bytes_per_second).min(DEBT_SECONDS))
     }
 
     fn fill(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.filled_at = now;
         let full = self.bytes_per_second * BURST_SECONDS;
-        self.available = (self.available + seconds * self.bytes_per_second).clamp(-full, full);
+        let debt = self.bytes_per_second * DEBT_SECONDS;
+        self.available = (self.available + seconds * self.bytes_per_second).clamp(-debt, full);
     }
 }
 
@@ -58,7 +62,7 @@ mod tests {
         let start = Instant::now();
         let mut ration = Ration::new(1_000_000, start);
         assert_eq!(ration.wait(start), Duration::ZERO);
-        for _ in 0..200 {
+        for _ in 0..1_400 {
             ration.spend(45_000, 500, start);
         }
         let wait = ration.wait(start);
