@@ -3,4 +3,8 @@
 mod command_line;
 mod config;
 mod exposition;
+mod lifecycle;
+mod push;
 mod rooms;
+mod server;
+mod target;
