@@ -2,6 +2,7 @@
 
 mod command_line;
 mod config;
+mod durability;
 mod exposition;
 mod lifecycle;
 mod push;
