@@ -5,6 +5,7 @@ mod config;
 mod durability;
 mod exposition;
 mod lifecycle;
+mod offline;
 mod push;
 mod rooms;
 mod server;
