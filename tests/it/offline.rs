@@ -123,7 +123,7 @@ impl Load {
 async fn settled(server: &Server, load: &Load) -> String {
     let to = server.get_json("/api/v1/status").await["time"].clone();
     let to = to.as_str().unwrap().to_owned();
-    load.more(30).await;
+    load.more(10).await;
     eventually("a later scrape", async || {
         let later = format!("agent_id=unreachable&metric_name=up&from={to}");
         (server.samples(&later).await.len() >= 2).then_some(())
@@ -262,7 +262,8 @@ async fn a_file_says_what_its_server_says() {
 async fn copy_slowly(server: &Server, load: &Load, to: &Path) {
     let mut from = fs::File::open(server.db()).unwrap();
     let mut copy = fs::File::create(to).unwrap();
-    let mut piece = vec![0; 16 << 10];
+    let length = from.metadata().unwrap().len() as usize;
+    let mut piece = vec![0; length / 32 + 1];
     loop {
         let read = from.read(&mut piece).unwrap();
         if read == 0 {
