@@ -7,6 +7,7 @@ mod exposition;
 mod lifecycle;
 mod offline;
 mod push;
+mod reports;
 mod rooms;
 mod server;
 mod target;
