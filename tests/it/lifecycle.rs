@@ -1,10 +1,11 @@
 //! Agents from registration to deregistration; scrapes, probes and the health alert; restarts.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use longwatch::model::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    server::{QUIET, Server, eventually},
+    server::{QUIET, Server, eventually, now_ms, past},
     target::Target,
 };
 
@@ -66,12 +67,8 @@ async fn from_registration_to_deregistration() {
     assert!(shown["last_heartbeat"].is_string(), "{shown}");
 
     server.push(id, &json!([{"name": "m", "value": 7}])).await;
-    let before = server.get_json("/api/v1/status").await["time"].clone();
-    eventually("the next millisecond", async || {
-        let now = server.get_json("/api/v1/status").await["time"].clone();
-        (now != before).then_some(())
-    })
-    .await;
+    let before = now_ms();
+    past(before).await;
     server.delete(&path).await.expect(204);
     server.delete(&path).await.problem(404);
     assert!(ids(&server.get_json("/api/v1/agents").await).is_empty());
@@ -86,7 +83,8 @@ async fn from_registration_to_deregistration() {
         .await;
     assert_eq!(samples.len(), 1);
     assert_eq!(samples[0].1, 7.0);
-    let then = format!("/api/v1/agents?at={}", before.as_str().unwrap());
+    let before = Timestamp::from_millis(before);
+    let then = format!("/api/v1/agents?at={before}");
     assert_eq!(ids(&server.get_json(&then).await), ["a 7/ä"]);
     server.get("/api/v1/agents/nobody").await.problem(404);
 }

@@ -1,5 +1,6 @@
 //! One integration-test binary; a module per subject.
 
+mod access;
 mod command_line;
 mod config;
 mod durability;

@@ -4,7 +4,7 @@
 use longwatch::model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::server::{QUIET, Server, now_ms};
+use crate::server::{QUIET, Server, now_ms, past};
 
 const HOUR_MS: i64 = 3_600_000;
 const PERFORMANCE: &str = "/api/v1/reports/performance";
@@ -292,10 +292,11 @@ async fn moments_are_told_as_they_were() {
         )
         .await;
     let then = now_ms();
+    past(then).await;
     server
         .push(
             "b",
-            &json!([{"name": CPU, "value": 5, "timestamp": rfc3339(then + 2)}]),
+            &json!([{"name": CPU, "value": 5, "timestamp": rfc3339(then + 1)}]),
         )
         .await;
     let at = rfc3339(then);

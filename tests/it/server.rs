@@ -46,6 +46,8 @@ impl Ran {
 pub fn command(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longwatch"));
     command.args(arguments).current_dir(folder);
+    // What a kill leaves behind goes away with the folder.
+    command.env("TMPDIR", folder);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LONGWATCH_") {
             command.env_remove(name);
@@ -77,6 +79,14 @@ pub fn client_builder() -> reqwest::ClientBuilder {
 /// Now, in unix milliseconds.
 pub fn now_ms() -> i64 {
     SystemClock.now().as_millis()
+}
+
+/// Waits for the next millisecond, so that what comes after is told apart from what was before.
+pub async fn past(ms: i64) {
+    eventually("the next millisecond", async || {
+        (now_ms() > ms).then_some(())
+    })
+    .await;
 }
 
 /// Asks until there is an answer; fails with what was waited for.
