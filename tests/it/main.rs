@@ -1,8 +1,10 @@
 //! One integration-test binary; a module per subject.
 
 mod access;
+mod bounds;
 mod command_line;
 mod config;
+mod demo;
 mod durability;
 mod exposition;
 mod lifecycle;
