@@ -1,7 +1,7 @@
 //! Who may do what: loopback, tokens and their roles, hosts, origins, TLS.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::fs;
+use std::{fmt::Write, fs};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -18,10 +18,10 @@ const METRICS: &str = r#"{"metrics":[{"name":"m","value":1}]}"#;
 
 fn with_tokens() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let digest: String = Sha256::digest(ADMIN)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let mut digest = String::new();
+    for byte in Sha256::digest(ADMIN) {
+        write!(digest, "{byte:02x}").unwrap();
+    }
     let tokens = format!(
         "[[tokens]]\nname = \"r\"\nrole = \"read\"\ntoken = \"{READ}\"\n\
         [[tokens]]\nname = \"i\"\nrole = \"ingest\"\ntoken = \"{INGEST}\"\n\

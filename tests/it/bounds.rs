@@ -58,9 +58,9 @@ async fn slow_clients_are_cut_off() {
                 return;
             }
             let mut byte = [0];
-            match timeout(Duration::from_millis(50), trickle.read(&mut byte)).await {
-                Ok(Ok(0) | Err(_)) => return,
-                Ok(Ok(_)) | Err(_) => {}
+            let read = timeout(Duration::from_millis(50), trickle.read(&mut byte)).await;
+            if let Ok(Ok(0) | Err(_)) = read {
+                return;
             }
         }
     };

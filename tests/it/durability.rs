@@ -47,23 +47,19 @@ impl Pusher {
         loop {
             let push = self.next;
             let request = client.post(&url).body(self.body(push));
-            match Answer::try_of(request).await {
-                Ok(answer) => {
-                    let told = answer.expect(200).json();
-                    assert_eq!(told["rejected"], 0, "{told}");
-                    self.acknowledged.push(push);
-                    self.unanswered.retain(|other| *other != push);
-                    self.next += 1;
-                    acks.add_permits(1);
+            let Ok(answer) = Answer::try_of(request).await else {
+                if !self.unanswered.contains(&push) {
+                    self.unanswered.push(push);
                 }
-                Err(_) => {
-                    if !self.unanswered.contains(&push) {
-                        self.unanswered.push(push);
-                    }
-                    self.next += i64::from(!self.repeats);
-                    return self;
-                }
-            }
+                self.next += i64::from(!self.repeats);
+                return self;
+            };
+            let told = answer.expect(200).json();
+            assert_eq!(told["rejected"], 0, "{told}");
+            self.acknowledged.push(push);
+            self.unanswered.retain(|other| *other != push);
+            self.next += 1;
+            acks.add_permits(1);
         }
     }
 

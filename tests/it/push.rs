@@ -1,4 +1,5 @@
 //! Pushes: what is accepted, what is refused and how that is told, what becomes of it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::io::Write;
 

@@ -18,32 +18,32 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Nothing that is waited for takes this long unless it never comes.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// Samples of this host are left out, longwatch's own come once, scrapes are committed at once.
-pub const QUIET: &str =
+pub(crate) const QUIET: &str =
     "[host]\nenabled = false\ninterval = \"7d\"\n[storage]\nscrape_commit_delay = \"0s\"\n";
 
 const LISTENING: &str = "listening on ";
 
 /// How a command ended and what it said.
 #[derive(Debug)]
-pub struct Ran {
-    pub status: Option<i32>,
-    pub out: Vec<u8>,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) status: Option<i32>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
 }
 
 impl Ran {
     /// Its output; it must have succeeded.
     #[track_caller]
-    pub fn ok(self) -> Vec<u8> {
+    pub(crate) fn ok(self) -> Vec<u8> {
         assert_eq!(self.status, Some(0), "{}", self.err);
         self.out
     }
 }
 
 /// `longwatch` with these arguments, free of this process's settings.
-pub fn command(arguments: &[&str], folder: &Path) -> Command {
+pub(crate) fn command(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longwatch"));
     command.args(arguments).current_dir(folder);
     // What a kill leaves behind goes away with the folder.
@@ -57,7 +57,7 @@ pub fn command(arguments: &[&str], folder: &Path) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(arguments: &[&str], folder: &Path) -> Ran {
+pub(crate) fn run(arguments: &[&str], folder: &Path) -> Ran {
     let output = command(arguments, folder).output().unwrap();
     Ran {
         status: output.status.code(),
@@ -67,7 +67,7 @@ pub fn run(arguments: &[&str], folder: &Path) -> Ran {
 }
 
 /// A client that asks the address itself, whatever proxy this machine has.
-pub fn client_builder() -> reqwest::ClientBuilder {
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
     // Another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -77,12 +77,12 @@ pub fn client_builder() -> reqwest::ClientBuilder {
 }
 
 /// Now, in unix milliseconds.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemClock.now().as_millis()
 }
 
 /// Waits for the next millisecond, so that what comes after is told apart from what was before.
-pub async fn past(ms: i64) {
+pub(crate) async fn past(ms: i64) {
     eventually("the next millisecond", async || {
         (now_ms() > ms).then_some(())
     })
@@ -90,7 +90,7 @@ pub async fn past(ms: i64) {
 }
 
 /// Asks until there is an answer; fails with what was waited for.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = ask().await {
@@ -103,18 +103,18 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
         Self::try_of(request).await.unwrap()
     }
 
-    pub async fn try_of(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
+    pub(crate) async fn try_of(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
         let response = request.send().await?;
         Ok(Self {
             status: response.status().as_u16(),
@@ -123,30 +123,30 @@ impl Answer {
         })
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|why| panic!("{} {why}: {}", self.status, self.text()))
     }
 
     /// The answer, which must have this status.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self
     }
 
     /// The problem document, which must have this status and be one.
     #[track_caller]
-    pub fn problem(&self, status: u16) -> Value {
+    pub(crate) fn problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
@@ -162,11 +162,11 @@ impl Answer {
 }
 
 /// A running server, its folder and how to start it again.
-pub struct Server {
+pub(crate) struct Server {
     folder: TempDir,
     arguments: Vec<String>,
     running: Option<Running>,
-    pub client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
 }
 
 struct Running {
@@ -178,18 +178,18 @@ struct Running {
 
 impl Server {
     /// A server that does nothing of its own accord.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(QUIET, &[])
     }
 
     /// A server with a configuration file, on loopback.
-    pub fn with(config: &str, flags: &[&str]) -> Self {
+    pub(crate) fn with(config: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::within(folder, config, flags)
     }
 
     /// The same in a folder that holds what flags name; `--listen` among the flags replaces loopback.
-    pub fn within(folder: TempDir, config: &str, flags: &[&str]) -> Self {
+    pub(crate) fn within(folder: TempDir, config: &str, flags: &[&str]) -> Self {
         std::fs::write(folder.path().join("longwatch.toml"), config).unwrap();
         let mut arguments = vec!["serve", "--config", "longwatch.toml", "--db", "live.redb"];
         if !flags.contains(&"--listen") {
@@ -200,7 +200,7 @@ impl Server {
     }
 
     /// Any command that serves.
-    pub fn command(folder: TempDir, arguments: &[&str]) -> Self {
+    pub(crate) fn command(folder: TempDir, arguments: &[&str]) -> Self {
         let mut server = Self {
             folder,
             arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
@@ -212,23 +212,23 @@ impl Server {
     }
 
     /// Starts it again on the same file; one that runs is killed before.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         self.running = Some(Running::start(command(&arguments, self.folder.path())));
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The database file.
-    pub fn db(&self) -> PathBuf {
+    pub(crate) fn db(&self) -> PathBuf {
         self.folder.path().join("live.redb")
     }
 
     /// Runs a command in the server's folder.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         run(arguments, self.folder.path())
     }
 
@@ -237,45 +237,45 @@ impl Server {
     }
 
     /// The address of a path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.running().url)
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.running().log.lock().unwrap().clone()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(self.url(path))).await
     }
 
     /// The answer to a question that has one.
-    pub async fn get_json(&self, path: &str) -> Value {
+    pub(crate) async fn get_json(&self, path: &str) -> Value {
         self.get(path).await.expect(200).json()
     }
 
-    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         Answer::of(self.client.post(self.url(path)).body(body)).await
     }
 
-    pub async fn post_json(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> Answer {
         self.post(path, body.to_string()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         Answer::of(self.client.delete(self.url(path))).await
     }
 
     /// Pushes metrics as an agent; the answer, which is a good one.
-    pub async fn push(&self, agent: &str, metrics: &Value) -> Value {
+    pub(crate) async fn push(&self, agent: &str, metrics: &Value) -> Value {
         let body = serde_json::json!({ "metrics": metrics });
         let path = format!("/api/v1/agents/{agent}/metrics");
         self.post_json(&path, &body).await.expect(200).json()
     }
 
     /// Samples of the one series that the query chooses; none when there is no series.
-    pub async fn samples(&self, query: &str) -> Vec<(i64, Value)> {
+    pub(crate) async fn samples(&self, query: &str) -> Vec<(i64, Value)> {
         let found = self.get_json(&format!("/api/v1/samples?{query}")).await;
         let series = found["series"].as_array().unwrap();
         assert!(series.len() <= 1, "{found}");
@@ -288,7 +288,7 @@ impl Server {
     }
 
     /// SIGKILL; no goodbye.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             let _ = running.child.kill();
             running.wait();
@@ -296,7 +296,7 @@ impl Server {
     }
 
     /// SIGTERM; how it ended and everything it logged.
-    pub fn terminate(&mut self) -> (ExitStatus, String) {
+    pub(crate) fn terminate(&mut self) -> (ExitStatus, String) {
         let mut running = self.running.take().unwrap();
         let id = running.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
@@ -332,7 +332,7 @@ impl Running {
         let kept = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                kept.lock().unwrap().push_str(&format!("{line}\n"));
+                *kept.lock().unwrap() += &(line.clone() + "\n");
                 if let Some((_, url)) = line.split_once(LISTENING) {
                     let _ = found.send(url.trim().to_owned());
                 }
@@ -344,14 +344,13 @@ impl Running {
             log,
             reader: Some(reader),
         };
-        match address.recv_timeout(DEADLINE) {
+        if let Ok(url) = address.recv_timeout(DEADLINE) {
             // Every address of this machine is reached through loopback.
-            Ok(url) => running.url = url.replace("0.0.0.0", "127.0.0.1"),
-            Err(_) => {
-                let _ = running.child.kill();
-                running.wait();
-                panic!("did not start: {}", running.log.lock().unwrap());
-            }
+            running.url = url.replace("0.0.0.0", "127.0.0.1");
+        } else {
+            let _ = running.child.kill();
+            running.wait();
+            panic!("did not start: {}", running.log.lock().unwrap());
         }
         running
     }

@@ -17,14 +17,14 @@ struct Reply {
 }
 
 /// Answers every request alike, until told otherwise.
-pub struct Target {
+pub(crate) struct Target {
     url: String,
     reply: Arc<Mutex<Reply>>,
     task: JoinHandle<()>,
 }
 
 impl Target {
-    pub async fn start(content_type: &'static str, body: &str) -> Self {
+    pub(crate) async fn start(content_type: &'static str, body: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let reply = Arc::new(Mutex::new(Reply {
@@ -43,12 +43,12 @@ impl Target {
         Self { url, reply, task }
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// The status of all answers from now on.
-    pub fn answer_with(&self, status: u16) {
+    pub(crate) fn answer_with(&self, status: u16) {
         self.reply.lock().unwrap().status = status;
     }
 }
