@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use longwatch::model::Timestamp;
 use serde_json::{Value, json};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
 use crate::server::{Answer, DEADLINE, QUIET, Server, eventually, now_ms};
 
@@ -47,7 +47,9 @@ impl Pusher {
         loop {
             let push = self.next;
             let request = client.post(&url).body(self.body(push));
-            let Ok(answer) = Answer::try_of(request).await else {
+            let answer = Answer::try_of(request).await.ok();
+            // One that is told that the server ends is not acknowledged either.
+            let Some(answer) = answer.filter(|a| a.status != 503) else {
                 if !self.unanswered.contains(&push) {
                     self.unanswered.push(push);
                 }
@@ -103,6 +105,34 @@ impl Pusher {
     }
 }
 
+fn new_pushers() -> Vec<Pusher> {
+    let base_ms = now_ms() - 6 * 3_600_000;
+    (0..PUSHERS)
+        .map(|i| Pusher {
+            agent: format!("pusher-{i}"),
+            base_ms,
+            repeats: i % 2 == 0,
+            next: 0,
+            acknowledged: Vec::new(),
+            unanswered: Vec::new(),
+        })
+        .collect()
+}
+
+fn set_to_work(
+    pushers: &mut Vec<Pusher>,
+    server: &Server,
+    acks: &Arc<Semaphore>,
+) -> Vec<JoinHandle<Pusher>> {
+    pushers
+        .drain(..)
+        .map(|pusher| {
+            let url = server.url(&format!("/api/v1/agents/{}/metrics", pusher.agent));
+            tokio::spawn(pusher.push_on(server.client.clone(), url, Arc::clone(acks)))
+        })
+        .collect()
+}
+
 fn rounds() -> u64 {
     std::env::var("LONGWATCH_TEST_KILL_ROUNDS")
         .ok()
@@ -112,27 +142,11 @@ fn rounds() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_kill_once() {
     let mut server = Server::with(&format!("{QUIET}{BUSY}"), &[]);
-    let base_ms = now_ms() - 6 * 3_600_000;
-    let mut pushers: Vec<Pusher> = (0..PUSHERS)
-        .map(|i| Pusher {
-            agent: format!("pusher-{i}"),
-            base_ms,
-            repeats: i % 2 == 0,
-            next: 0,
-            acknowledged: Vec::new(),
-            unanswered: Vec::new(),
-        })
-        .collect();
+    let mut pushers = new_pushers();
     let mut blocks = false;
     for round in 0..rounds() {
         let acks = Arc::new(Semaphore::new(0));
-        let tasks: Vec<_> = pushers
-            .drain(..)
-            .map(|pusher| {
-                let url = server.url(&format!("/api/v1/agents/{}/metrics", pusher.agent));
-                tokio::spawn(pusher.push_on(server.client.clone(), url, Arc::clone(&acks)))
-            })
-            .collect();
+        let tasks = set_to_work(&mut pushers, &server, &acks);
         // From right after the first one on to many, in no order.
         let enough = 1 + (round * 17 % 61) as u32;
         let acknowledged = timeout(DEADLINE, acks.acquire_many(enough)).await;
@@ -187,4 +201,27 @@ async fn what_was_acknowledged_survives_a_kill_once() {
     );
     let verified = server.run(&["db", "verify", "live.redb"]).ok();
     assert!(String::from_utf8(verified).unwrap().contains(": ok: "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_under_load_loses_nothing() {
+    let mut server = Server::with(&format!("{QUIET}{BUSY}"), &[]);
+    let mut pushers = new_pushers();
+    for round in 0..3 {
+        let acks = Arc::new(Semaphore::new(0));
+        let tasks = set_to_work(&mut pushers, &server, &acks);
+        let acknowledged = timeout(DEADLINE, acks.acquire_many(20 + round)).await;
+        assert!(acknowledged.is_ok(), "no answers: {}", server.log());
+        let (status, log) = server.terminate();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+        for task in tasks {
+            pushers.push(task.await.unwrap());
+        }
+        server.run(&["db", "verify", "live.redb"]).ok();
+        server.restart();
+        for pusher in &pushers {
+            pusher.check(&server).await;
+        }
+    }
 }

@@ -339,3 +339,14 @@ async fn a_restart_forgets_nothing() {
     assert_eq!(all["alerts"].as_array().unwrap().len(), 1, "{all}");
     assert_eq!(all["alerts"][0]["resolved"], true);
 }
+
+#[tokio::test]
+async fn nobody_takes_the_name_of_longwatch_before_itself() {
+    // Each a first start, asked as soon as it says that it listens.
+    for _ in 0..5 {
+        let server = Server::start();
+        let body = json!({"agent_id": "longwatch", "labels": {"job": "other"}});
+        server.post_json("/api/v1/agents", &body).await.problem(409);
+        until_status(&server, "longwatch", "active").await;
+    }
+}
