@@ -6,9 +6,19 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod access;
+mod bounds;
 mod command_line;
 mod config;
+mod demo;
+mod durability;
 mod exposition;
 mod fixtures;
 mod layouts;
+mod lifecycle;
+mod offline;
+mod push;
+mod reports;
 mod rooms;
+mod server;
+mod target;
