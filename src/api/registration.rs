@@ -272,7 +272,13 @@ mod tests {
                 "#/info"
             ]
         );
-        for interval in [json!(0), json!(-1), json!(0.04), json!(86_401), json!(true)] {
+        for interval in [
+            json!(0),
+            json!(-1),
+            json!(0.04),
+            json!(604_801),
+            json!(true),
+        ] {
             let body = json!({"agent_id": "a", "collection_interval_seconds": interval});
             assert_eq!(faults(&body), ["#/collection_interval_seconds"]);
         }

@@ -69,7 +69,6 @@ impl Running {
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.run(router, shutdown.clone()));
         registrations::apply(&store, config.agents, started)
             .await
             .map_err(|e| {
@@ -85,9 +84,12 @@ impl Running {
             clock: Arc::clone(&clock),
             metrics,
         };
+        let builtin = collector.register_builtin().await;
+        // Connections wait in the socket's queue until here.
+        tasks.spawn(server.run(router, shutdown.clone()));
         let end = shutdown.clone();
         tasks.spawn(async move {
-            if let Err(error) = collector.run(end).await {
+            if let Err(error) = collector.run(builtin, end).await {
                 tracing::error!(%error, "nothing is collected");
             }
         });

@@ -27,6 +27,13 @@ const GATHER: Duration = Duration::from_millis(100);
 /// A registration that the store refused is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Which built-in agents are sampled.
+#[derive(Clone, Debug)]
+pub struct Builtin {
+    own: Option<AgentId>,
+    host: Option<AgentId>,
+}
+
 /// Collects from every registered agent that names an endpoint, from this host and from longwatch itself.
 #[derive(Debug)]
 pub struct Collector {
@@ -49,7 +56,11 @@ impl Collector {
     ///
     /// # Errors
     /// [`net::BuildError`] when no HTTP client can be built.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), net::BuildError> {
+    pub async fn run(
+        self,
+        builtin: Builtin,
+        shutdown: CancellationToken,
+    ) -> Result<(), net::BuildError> {
         let (writes, written) = Writes::channel();
         let forwarding = tokio::spawn(forward(
             self.store.clone(),
@@ -72,7 +83,7 @@ impl Collector {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.follow_registrations(roster) => {}
-            () = self.sample_builtin(writes) => {}
+            () = self.sample_builtin(builtin, writes) => {}
         }
         // Every other end of the channel is gone by now, so this ends at once.
         let _ = forwarding.await;
@@ -101,21 +112,39 @@ impl Collector {
         view.agents(view.last_commit().map_or(now, |last| last.max(now)))
     }
 
-    /// Never returns.
-    async fn sample_builtin(&self, writes: Writes) {
-        let mut sampling = JoinSet::new();
+    /// Registers longwatch itself and this host, and ends built-in registrations of earlier runs that are
+    /// no longer ours. Done before requests are answered, so that nobody takes their names first.
+    pub async fn register_builtin(&self) -> Builtin {
         let own = AgentId::new(OWN_ID).ok();
         let host = host_id(self.settings.host_agent_id.as_deref())
             .filter(|host| self.settings.host_enabled && Some(host) != own.as_ref());
         let both: Vec<AgentId> = own.iter().chain(&host).cloned().collect();
         deregister_others(&self.store, &*self.clock, &both).await;
+        let info = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
+        Builtin {
+            own: self.registered_as(own, &info).await,
+            host: self.registered_as(host, &host_info()).await,
+        }
+    }
+
+    /// The id, if it is registered as a built-in agent now.
+    async fn registered_as(
+        &self,
+        id: Option<AgentId>,
+        info: &serde_json::Value,
+    ) -> Option<AgentId> {
+        let id = id?;
+        self.register(&id, info).await.then_some(id)
+    }
+
+    /// Never returns.
+    async fn sample_builtin(&self, builtin: Builtin, writes: Writes) {
+        let mut sampling = JoinSet::new();
         let interval_ms = self
             .settings
             .host_interval_ms
             .unwrap_or(self.policy.interval_ms);
-        if let Some(host) = host
-            && self.register(&host, &host_info()).await
-        {
+        if let Some(host) = builtin.host {
             let (clock, writes) = (Arc::clone(&self.clock), writes.clone());
             sampling.spawn(keep_sampling(
                 host,
@@ -125,10 +154,7 @@ impl Collector {
                 HostSampler::new,
             ));
         }
-        let info = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
-        if let Some(own) = own
-            && self.register(&own, &info).await
-        {
+        if let Some(own) = builtin.own {
             let (metrics, limits) = (Arc::clone(&self.metrics), self.limits.clone());
             let sampler = move || OwnSampler::new(Arc::clone(&metrics), limits.clone());
             let clock = Arc::clone(&self.clock);

@@ -18,6 +18,6 @@ mod settings;
 mod target;
 mod writes;
 
-pub use collector::Collector;
+pub use collector::{Builtin, Collector};
 pub use contact::ContactLedger;
 pub use settings::Settings;

@@ -56,8 +56,8 @@ impl RegistrationSource {
 }
 
 /// Shortest and longest interval of an agent, in milliseconds: below it scrapes cost more than they
-/// tell, above it a day's report has nothing to say.
-pub const INTERVAL_MS: std::ops::RangeInclusive<i64> = 100..=super::DAY_MS;
+/// tell, above it a week's report has nothing to say.
+pub const INTERVAL_MS: std::ops::RangeInclusive<i64> = 100..=7 * super::DAY_MS;
 
 /// What an agent's registration says.
 #[derive(Clone, Debug, PartialEq, Eq)]

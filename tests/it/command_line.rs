@@ -149,7 +149,7 @@ fn check_config_says_where_the_mistakes_are() {
     assert_eq!(
         ran.err.lines().collect::<Vec<_>>(),
         [
-            "c.toml:2:12: collect.interval: must be between 100ms and 24h, not 0s",
+            "c.toml:2:12: collect.interval: must be between 100ms and 7d, not 0s",
             "c.toml:3:1: collect.intervall: unknown key; did you mean `interval`?",
             "longwatch: error: c.toml: 2 errors",
         ]

@@ -227,7 +227,7 @@ agent_id = 'longwatch'
     let expected = [
         "1:1: databse: unknown key; did you mean `database`?",
         "3:1: collect.intervall: unknown key; did you mean `interval`?",
-        "4:12: collect.interval: must be between 100ms and 24h, not 0s",
+        "4:12: collect.interval: must be between 100ms and 7d, not 0s",
         "5:7: collect.job: expected text, found an integer",
         "6:27: collect.stale_after_intervals: `-3` is not a whole number, 0 or more",
         "7:1: collect.retention: unknown key; it belongs to [storage]",

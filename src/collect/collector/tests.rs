@@ -39,7 +39,13 @@ fn start(store: &Store, host_enabled: bool) -> Stage {
     };
     Stage {
         store: store.clone(),
-        task: tokio::spawn(collector.run(shutdown.clone())),
+        task: {
+            let shutdown = shutdown.clone();
+            tokio::spawn(async move {
+                let builtin = collector.register_builtin().await;
+                collector.run(builtin, shutdown).await
+            })
+        },
         shutdown,
     }
 }
