@@ -21,7 +21,7 @@ use tempfile::TempDir;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// Samples of this host are left out, longwatch's own come once, scrapes are committed at once.
 pub(crate) const QUIET: &str =
-    "[host]\nenabled = false\ninterval = \"7d\"\n[storage]\nscrape_commit_delay = \"0s\"\n";
+    "[host]\nenabled = false\ninterval = \"24h\"\n[storage]\nscrape_commit_delay = \"0s\"\n";
 
 const LISTENING: &str = "listening on ";
 
