@@ -558,7 +558,9 @@ mod tests {
         let defaults = Draft::default();
         for setting in SETTINGS {
             let given = match &setting.kind {
-                Kind::Duration(_, least, most) => format_duration_ms((least + 7_654_321).min(*most)),
+                Kind::Duration(_, least, most) => {
+                    format_duration_ms((least + 7_654_321).min(*most))
+                }
                 Kind::Size(_, least, _) | Kind::Count(_, least, _) => (least + 7).to_string(),
                 Kind::Number(..) => "12.5".to_owned(),
                 Kind::Switch(field) => (!(field.get)(&defaults)).to_string(),
