@@ -22,7 +22,7 @@
 //! [`STATISTICS_SAMPLES_MIN`] samples, all finite: then they equal what decoding would give.
 
 use super::{Corrupt, times, values, varint};
-use crate::model::{ExactSum, Increase, SeriesNo, is_stale_marker};
+use crate::model::{ExactSum, Increase, SeriesNo, greater, is_stale_marker, lesser};
 
 const FORMAT: u8 = 1;
 
@@ -94,8 +94,8 @@ impl Statistics {
         for value in values {
             sum.add(*value);
             increase.push(*value);
-            min = min.min(*value);
-            max = max.max(*value);
+            min = lesser(min, *value);
+            max = greater(max, *value);
         }
         let sum_parts = sum.parts()?;
         Some(Self {

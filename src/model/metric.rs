@@ -12,6 +12,16 @@ pub const fn is_stale_marker(value: f64) -> bool {
     value.to_bits() == STALE_MARKER.to_bits()
 }
 
+/// The smaller of two numbers; -0 is smaller than 0, so that the answer does not depend on the order.
+pub fn lesser(a: f64, b: f64) -> f64 {
+    if b.total_cmp(&a).is_lt() { b } else { a }
+}
+
+/// The larger of two numbers; 0 is larger than -0.
+pub fn greater(a: f64, b: f64) -> f64 {
+    if b.total_cmp(&a).is_gt() { b } else { a }
+}
+
 /// One value at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {

@@ -26,7 +26,8 @@ pub use exact_sum::ExactSum;
 pub use id::{AgentId, AgentNo, BadAgentId, OccurrenceNo, SeriesNo};
 pub use limits::Limits;
 pub use metric::{
-    MetricKind, STALE_MARKER, Sample, UnknownKind, is_derived_metric, is_stale_marker, names,
+    MetricKind, STALE_MARKER, Sample, UnknownKind, greater, is_derived_metric, is_stale_marker,
+    lesser, names,
 };
 pub use policy::{HealthWeights, Policy};
 pub use read::{History, ReadError, Run, SeriesExtent, SeriesInfo, Summary, Visit};

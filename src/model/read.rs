@@ -6,7 +6,7 @@
 
 use super::{
     Agent, AgentId, AgentNo, Alert, AlertEvent, ExactSum, MetricKind, Policy, Sample, SeriesKey,
-    SeriesNo, Timestamp, Window,
+    SeriesNo, Timestamp, Window, greater, lesser,
 };
 
 /// Why a question could not be answered.
@@ -82,8 +82,8 @@ impl Summary {
         self.samples += other.samples;
         self.nans += other.nans;
         self.sum.merge(&other.sum);
-        self.min = [self.min, other.min].into_iter().flatten().reduce(f64::min);
-        self.max = [self.max, other.max].into_iter().flatten().reduce(f64::max);
+        self.min = [self.min, other.min].into_iter().flatten().reduce(lesser);
+        self.max = [self.max, other.max].into_iter().flatten().reduce(greater);
         let earlier = |a: Sample, b: Sample| if b.time < a.time { b } else { a };
         let later = |a: Sample, b: Sample| if b.time > a.time { b } else { a };
         self.first = [self.first, other.first]

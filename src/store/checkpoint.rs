@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::{
     catalog::Catalog,
     head::{AgentHead, Heads},
-    moment::ordered,
+    pieces::ordered,
     tables::{self, BlockKey, meta},
 };
 use crate::{

@@ -19,6 +19,7 @@ mod load;
 #[path = "../../migrations/mod.rs"]
 mod migrations;
 mod moment;
+mod pieces;
 mod pins;
 mod quiet;
 mod ration;

@@ -1,25 +1,27 @@
 //! A moment of the file: the engine's snapshot, heads and catalog as one immutable value.
-//!
-//! Samples of a series come in pieces: one per block that holds it, and the head. Where pieces do not
-//! overlap, each is used as it is, its statistics instead of its samples where the directory has them.
-//! Where they overlap, they are merged, and for one series and millisecond the later written wins.
+//! What it answers it puts together from pieces (`pieces.rs`).
 
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::{
     catalog::Catalog,
-    head::{AgentHead, Heads, SeriesHead},
+    head::{Heads, SeriesHead},
     inventory::Inventory,
+    pieces::{
+        Columns, Guard, Pieces, Place, Wanted, add_extent, add_samples, add_statistics, covers,
+        damaged, extent_of,
+    },
     quiet,
     tables::{self, ALERT_EVENTS, BLOCKS, BlockKey},
 };
 use crate::{
-    codec::{Block, Entry, decode_alert_event},
+    codec::{MetricRecord, decode_alert_event},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertEvent, DAY_MS, History, MetricKind, Policy, ReadError,
         Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Visit, Window,
@@ -49,223 +51,6 @@ impl std::fmt::Debug for Moment {
     }
 }
 
-/// Which series of an agent are asked for.
-#[derive(Clone, Copy)]
-enum Wanted<'a> {
-    All,
-    /// Sorted by number.
-    These(&'a [SeriesNo]),
-}
-
-impl Wanted<'_> {
-    fn has(self, no: SeriesNo) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(list) => list.binary_search(&no).is_ok(),
-        }
-    }
-}
-
-/// Where a piece of a series lies.
-#[derive(Clone, Copy)]
-enum Place {
-    /// In a block: its index and entry.
-    Block(usize, Entry),
-    /// In the head, by slot.
-    Head(usize),
-}
-
-/// A stretch of one series.
-#[derive(Clone, Copy)]
-struct Piece {
-    no: SeriesNo,
-    first: i64,
-    last: i64,
-    /// The higher wins for the same millisecond; the head wins over all blocks.
-    precedence: u64,
-    place: Place,
-}
-
-/// Samples of one series in order of time.
-#[derive(Default)]
-struct Columns {
-    times: Vec<i64>,
-    values: Vec<f64>,
-}
-
-impl Columns {
-    fn clear(&mut self) {
-        self.times.clear();
-        self.values.clear();
-    }
-
-    /// Range of indices that lie in the window.
-    fn within(&self, window: Window) -> std::ops::Range<usize> {
-        let (from, to) = (window.from.as_millis(), window.to.as_millis());
-        let start = self.times.partition_point(|t| *t <= from);
-        start..self.times.partition_point(|t| *t <= to).max(start)
-    }
-}
-
-/// Blocks of one agent that touch a window, and the pieces of series in them and in the head.
-struct Pieces<'a> {
-    blocks: Vec<Block<'a>>,
-    head: Option<&'a AgentHead>,
-    /// Sorted by series, then by first time.
-    all: Vec<Piece>,
-}
-
-impl<'a> Pieces<'a> {
-    fn gather(
-        guards: &'a [(BlockKey, AccessGuard<'static, &'static [u8]>)],
-        head: Option<&'a AgentHead>,
-        head_series: impl Iterator<Item = (usize, SeriesNo)>,
-        wanted: Wanted<'_>,
-        window: Window,
-    ) -> Result<Self, ReadError> {
-        let touches = |first: i64, last: i64| {
-            window.touches(Timestamp::from_millis(first), Timestamp::from_millis(last))
-        };
-        let mut blocks = Vec::with_capacity(guards.len());
-        let mut pieces = Vec::new();
-        for (key, guard) in guards {
-            let block = Block::parse(guard.value()).map_err(|e| damaged(*key, &e))?;
-            let index = blocks.len();
-            for entry in block.entries() {
-                if wanted.has(entry.no) && touches(entry.first, entry.last) {
-                    pieces.push(Piece {
-                        no: entry.no,
-                        first: entry.first,
-                        last: entry.last,
-                        precedence: key.4,
-                        place: Place::Block(index, *entry),
-                    });
-                }
-            }
-            blocks.push(block);
-        }
-        if let Some(head) = head {
-            for (slot, no) in head_series {
-                let Some((first, last)) = head.series(slot).and_then(SeriesHead::range) else {
-                    continue;
-                };
-                if touches(first, last) {
-                    pieces.push(Piece {
-                        no,
-                        first,
-                        last,
-                        precedence: u64::MAX,
-                        place: Place::Head(slot),
-                    });
-                }
-            }
-        }
-        pieces.sort_by_key(|p| (p.no, p.first, p.precedence));
-        Ok(Self {
-            blocks,
-            head,
-            all: pieces,
-        })
-    }
-
-    /// Number of pieces from `start` on that belong to one series and overlap each other.
-    fn cluster(&self, start: usize) -> usize {
-        let first = &self.all[start];
-        let mut last = first.last;
-        let mut end = start + 1;
-        while let Some(piece) = self.all.get(end) {
-            if piece.no != first.no || piece.first > last {
-                break;
-            }
-            last = last.max(piece.last);
-            end += 1;
-        }
-        end - start
-    }
-
-    /// Appends the samples of a cluster to `out`, in order of time, one per millisecond.
-    fn decode(
-        &mut self,
-        guards: &[(BlockKey, AccessGuard<'static, &'static [u8]>)],
-        cluster: std::ops::Range<usize>,
-        out: &mut Columns,
-    ) -> Result<(), ReadError> {
-        let mut pieces = self.all[cluster].to_vec();
-        if let [piece] = pieces[..] {
-            return self.decode_piece(guards, &piece, out);
-        }
-        pieces.sort_by_key(|p| p.precedence);
-        let mut all = Columns::default();
-        for piece in &pieces {
-            self.decode_piece(guards, piece, &mut all)?;
-        }
-        // Stable: among equal times the later written comes last, and wins.
-        let mut order: Vec<usize> = (0..all.times.len()).collect();
-        order.sort_by_key(|i| all.times[*i]);
-        for (at, i) in order.iter().enumerate() {
-            if order
-                .get(at + 1)
-                .is_none_or(|next| all.times[*next] != all.times[*i])
-            {
-                out.times.push(all.times[*i]);
-                out.values.push(all.values[*i]);
-            }
-        }
-        Ok(())
-    }
-
-    fn decode_piece(
-        &mut self,
-        guards: &[(BlockKey, AccessGuard<'static, &'static [u8]>)],
-        piece: &Piece,
-        out: &mut Columns,
-    ) -> Result<(), ReadError> {
-        match piece.place {
-            Place::Block(index, entry) => self.blocks[index]
-                .decode(&entry, &mut out.times, &mut out.values)
-                .map_err(|e| damaged(guards[index].0, &e)),
-            Place::Head(slot) => {
-                let Some(series) = self.head.and_then(|h| h.series(slot)) else {
-                    return Ok(());
-                };
-                if series.is_ordered() {
-                    out.times.extend(series.arrived().iter().map(|s| s.0));
-                    out.values.extend(series.arrived().iter().map(|s| s.1));
-                } else {
-                    for (time, value) in ordered(series.arrived()) {
-                        out.times.push(time);
-                        out.values.push(value);
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Samples in order of time, for equal times the last that arrived.
-pub(super) fn ordered(arrived: &[(i64, f64)]) -> Vec<(i64, f64)> {
-    let mut samples = arrived.to_vec();
-    samples.sort_by_key(|s| s.0);
-    let mut kept: Vec<(i64, f64)> = Vec::with_capacity(samples.len());
-    for sample in samples {
-        match kept.last_mut() {
-            Some(last) if last.0 == sample.0 => *last = sample,
-            _ => kept.push(sample),
-        }
-    }
-    kept
-}
-
-fn damaged(key: BlockKey, why: &dyn std::fmt::Display) -> ReadError {
-    let (day, agent, group, start, sequence) = key;
-    let day = Timestamp::from_millis(i64::from(day) * DAY_MS);
-    ReadError::Damaged(format!(
-        "block of {} of agent number {agent} (group {group}, start {start}, sequence {sequence}): {why}",
-        &day.to_rfc3339()[..10],
-    ))
-}
-
 /// Turns the engine's errors and panics on damaged pages into an error.
 pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
     match quiet::quietly(|| catch_unwind(AssertUnwindSafe(read))) {
@@ -279,8 +64,6 @@ pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, ReadError>) -> Result<
 fn backend(error: &dyn std::fmt::Display) -> ReadError {
     ReadError::Backend(error.to_string())
 }
-
-type Guards = Vec<(BlockKey, AccessGuard<'static, &'static [u8]>)>;
 
 impl Moment {
     fn transaction(&self) -> Result<&ReadTransaction, ReadError> {
@@ -316,7 +99,7 @@ impl Moment {
     }
 
     /// Blocks of an agent that may hold samples of the window, ascending by key.
-    fn guards(&self, agent: AgentNo, window: Window) -> Result<Guards, ReadError> {
+    fn guards(&self, agent: AgentNo, window: Window) -> Result<Vec<Guard>, ReadError> {
         let table = self.blocks()?;
         let mut guards = Vec::new();
         let Some((from, to)) = Self::days(&table, window)? else {
@@ -343,7 +126,7 @@ impl Moment {
         agent: AgentNo,
         wanted: Wanted<'_>,
         window: Window,
-        read: impl FnOnce(&Guards, &mut Pieces<'_>) -> Result<T, ReadError>,
+        read: impl FnOnce(&Vec<Guard>, &mut Pieces<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         guarded(|| {
             let guards = self.guards(agent, window)?;
@@ -398,67 +181,6 @@ impl Moment {
             }
             Ok(extents)
         })
-    }
-}
-
-fn covers(window: Window, piece: &Piece) -> bool {
-    window.covers(
-        Timestamp::from_millis(piece.first),
-        Timestamp::from_millis(piece.last),
-    )
-}
-
-/// First and last time and number of the samples in the window, stale markers left out.
-fn extent_of(columns: &Columns, window: Window) -> Option<(i64, i64, u64)> {
-    let within = columns.within(window);
-    let mut extent: Option<(i64, i64, u64)> = None;
-    for i in within.filter(|i| !is_stale_marker(columns.values[*i])) {
-        let time = columns.times[i];
-        let (first, _, samples) = extent.unwrap_or((time, time, 0));
-        extent = Some((first, time, samples + 1));
-    }
-    extent
-}
-
-/// Adds to the extent of a series, which is the last in the list if it has one.
-fn add_extent(extents: &mut Vec<SeriesExtent>, no: SeriesNo, first: i64, last: i64, samples: u64) {
-    let (first, last) = (Timestamp::from_millis(first), Timestamp::from_millis(last));
-    match extents.last_mut() {
-        Some(extent) if extent.no == no => {
-            extent.first = extent.first.min(first);
-            extent.last = extent.last.max(last);
-            extent.samples += samples;
-        }
-        _ => extents.push(SeriesExtent {
-            no,
-            first,
-            last,
-            samples,
-        }),
-    }
-}
-
-/// Adds samples to a summary, one by one.
-fn add_samples(summary: &mut Summary, columns: &Columns, window: Window) {
-    for i in columns.within(window) {
-        let value = columns.values[i];
-        if is_stale_marker(value) {
-            continue;
-        }
-        let sample = Sample {
-            time: Timestamp::from_millis(columns.times[i]),
-            value,
-        };
-        summary.samples += 1;
-        summary.first.get_or_insert(sample);
-        summary.last = Some(sample);
-        if value.is_nan() {
-            summary.nans += 1;
-            continue;
-        }
-        summary.sum.add(value);
-        summary.min = Some(summary.min.map_or(value, |min| min.min(value)));
-        summary.max = Some(summary.max.map_or(value, |max| max.max(value)));
     }
 }
 
@@ -722,39 +444,9 @@ impl Moment {
     }
 }
 
-/// Adds what a directory says of a piece that lies after everything added so far.
-fn add_statistics(summary: &mut Summary, entry: &Entry, statistics: &crate::codec::Statistics) {
-    let sample = |time: i64, value: f64| Sample {
-        time: Timestamp::from_millis(time),
-        value,
-    };
-    summary.samples += entry.count as u64;
-    statistics
-        .sum_parts
-        .iter()
-        .for_each(|part| summary.sum.add(*part));
-    summary.min = Some(
-        summary
-            .min
-            .map_or(statistics.min, |m| m.min(statistics.min)),
-    );
-    summary.max = Some(
-        summary
-            .max
-            .map_or(statistics.max, |m| m.max(statistics.max)),
-    );
-    summary
-        .first
-        .get_or_insert(sample(entry.first, statistics.first));
-    summary.last = Some(sample(entry.last, statistics.last));
-}
-
 /// Kind of the metric that a series belongs to. Series of a histogram or summary carry suffixes that
 /// the family's name lacks.
-fn kind_of(
-    metrics: &std::collections::HashMap<String, crate::codec::MetricRecord>,
-    name: &str,
-) -> MetricKind {
+fn kind_of(metrics: &HashMap<String, MetricRecord>, name: &str) -> MetricKind {
     if let Some(metric) = metrics.get(name) {
         return metric.kind;
     }
