@@ -22,10 +22,12 @@ use crate::{
     telemetry::{By, OwnMetrics},
 };
 
-/// What is asked for. OpenMetrics tells most (kinds, units, times), then Prometheus text; the JSON
+/// What is asked for. Prometheus text first: OpenMetrics is read by the letter of its specification, which
+/// many exporters bend, and what it tells more (exemplars, times of creation) is not kept. The JSON
 /// document is what agents answer that know nothing else.
-const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8,\
-    text/plain;version=0.0.4;q=0.8,application/json;q=0.5,*/*;q=0.1";
+const ACCEPTED: &str = "text/plain;version=0.0.4,\
+    application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.8,\
+    application/json;q=0.5,*/*;q=0.1";
 /// The time a target has, as Prometheus tells it.
 const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 /// Bodies above this are parsed where blocking is allowed, in bytes.

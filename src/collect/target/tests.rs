@@ -115,7 +115,7 @@ async fn scrapes_until_deregistered_and_marks_the_end() {
     for line in [
         "get /metrics http/1.1",
         "accept-encoding: gzip",
-        "accept: application/openmetrics-text;version=1.0.0;",
+        "accept: text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;",
         "x-prometheus-scrape-timeout-seconds: 0.5",
     ] {
         assert!(head.contains(line), "{line} in {head}");
