@@ -4,6 +4,10 @@ use crate::model::{
     AgentNo, AgentStatus, History, Policy, ReadError, Registration, Sample, Timestamp, names,
 };
 
+/// A first push registers its agent: the contact carries the time of its arrival, the registration that of
+/// its commit, which may be some seconds later. In milliseconds.
+const REGISTERED_LATE_MS: i64 = 30_000;
+
 /// What the file says about an agent at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StatusInputs {
@@ -17,6 +21,8 @@ pub struct StatusInputs {
     pub last_contact: Option<Timestamp>,
     /// Start of the server's run that the moment lies in, if it lies in one.
     pub run_start: Option<Timestamp>,
+    /// When the registration that holds began: contacts well before it do not count.
+    pub registered_at: Option<Timestamp>,
 }
 
 /// Gathers what the file says about an agent at a moment; `run_start` is left to the caller.
@@ -47,6 +53,7 @@ pub fn read_status_inputs(
         last_probe: last(names::HEALTH_PROBE_UP, None)?,
         last_contact: last(names::AGENT_CONTACT, None)?.map(|s| s.time),
         run_start: None,
+        registered_at: None,
     })
 }
 
@@ -70,7 +77,11 @@ pub fn judge_status(
     at: Timestamp,
 ) -> Verdict {
     let last_heartbeat = inputs.last_up_ok;
-    let failed = |sample: Option<Sample>| sample.is_some_and(|s| s.value == 0.0);
+    let earliest = inputs
+        .registered_at
+        .map(|t| t.plus_millis(-REGISTERED_LATE_MS));
+    let counts = |time: Timestamp| earliest.is_none_or(|e| time >= e);
+    let failed = |sample: Option<Sample>| sample.is_some_and(|s| s.value == 0.0 && counts(s.time));
     let interval_ms = registration.interval_ms.unwrap_or(policy.interval_ms);
     let in_grace = inputs
         .run_start
@@ -80,6 +91,7 @@ pub fn judge_status(
     let last_contact = [last_heartbeat, inputs.last_contact, probed]
         .into_iter()
         .flatten()
+        .filter(|t| counts(*t))
         .max();
     let status = if failed(inputs.last_up) || failed(inputs.last_probe) {
         AgentStatus::Unhealthy

@@ -1,6 +1,6 @@
 //! `GET /api/v1/admin/snapshot`: a consistent, cleanly closed database file.
 
-use std::{fs::File, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use axum::{
     body::Body,
@@ -9,23 +9,18 @@ use axum::{
     response::Response,
 };
 use futures_util::stream::{self, Stream};
-use tempfile::NamedTempFile;
 use tokio::{io::AsyncReadExt, sync::OwnedSemaphorePermit};
 
-use super::{
-    context::{Edge, blocking},
-    problem::Problem,
-};
+use super::{context::Edge, problem::Problem};
 
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
 /// Bytes read from the copy at a time.
 const PIECE_BYTES: usize = 256 << 10;
 const RETRY_AFTER_SECONDS: u32 = 10;
 
-/// The copy on its way; the file goes away with it, and so does its place.
+/// The copy on its way; the file, which has no name, goes away with it, and so does its place.
 struct Sending {
     from: tokio::fs::File,
-    _copy: NamedTempFile,
     _place: OwnedSemaphorePermit,
 }
 
@@ -47,21 +42,14 @@ pub(super) async fn take(
             .retry_after(RETRY_AFTER_SECONDS)
         })?;
     let name = file_name(&edge);
-    let copy = edge.context.store.snapshot().await?;
-    let (copy, file, length) = blocking(move || open(copy).map_err(cannot_send)).await?;
+    let from = tokio::fs::File::from_std(edge.context.store.snapshot().await?);
+    let length = from.metadata().await.map_err(cannot_send)?.len();
     let sending = Sending {
-        from: tokio::fs::File::from_std(file),
-        _copy: copy,
+        from,
         _place: place,
     };
     let body = Body::from_stream(pieces(sending));
     Ok(described(body, &name, Some(length)))
-}
-
-fn open(copy: NamedTempFile) -> io::Result<(NamedTempFile, File, u64)> {
-    let file = copy.reopen()?;
-    let length = file.metadata()?.len();
-    Ok((copy, file, length))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "shape of map_err")]

@@ -18,8 +18,9 @@ use crate::model::{
 
 /// Encoding byte of bincode 2 with its standard configuration.
 const ENCODING_BINCODE: u8 = 1;
-/// No record comes near this; a damaged length must not allocate more.
-const RECORD_BYTES_MAX: usize = 1 << 20;
+/// No record comes near this (names, labels and texts are bounded before they are written); a damaged
+/// length must not allocate more.
+const RECORD_BYTES_MAX: usize = 64 << 20;
 
 /// Why a record could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

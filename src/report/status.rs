@@ -13,6 +13,7 @@ pub fn agent_status(
 ) -> Result<Verdict, ReadError> {
     let inputs = StatusInputs {
         run_start: run_start(history, at),
+        registered_at: Some(agent.registered_at),
         ..read_status_inputs(history, agent.no, at)?
     };
     Ok(judge_status(

@@ -19,6 +19,21 @@ use crate::{
 /// Series that share blocks: at most so many, so that an agent of 1,000 series has several blocks.
 const GROUP_SERIES_MAX: usize = 64;
 
+/// Alerts that are kept, in memory too; beyond it the oldest resolved ones are dropped.
+const ALERTS_MAX: usize = 100_000;
+
+/// Events of one registration that are kept; beyond it the oldest updates are dropped. An agent that puts
+/// its uptime into its registration must not fill the file.
+pub(super) const EVENTS_MAX: usize = 1_000;
+
+/// What became of a registration at a time. The ordinal tells events of one millisecond apart.
+#[derive(Clone, Debug)]
+pub(super) struct RegistrationEvent {
+    pub(super) time: Timestamp,
+    pub(super) ordinal: u32,
+    pub(super) event: AgentEvent,
+}
+
 /// One series of an agent.
 #[derive(Clone, Debug)]
 pub(super) struct SeriesEntry {
@@ -98,7 +113,7 @@ impl SeriesTable {
 pub(super) struct AgentEntry {
     pub(super) id: AgentId,
     /// What became of its registration, oldest first.
-    pub(super) events: Vec<(Timestamp, AgentEvent)>,
+    pub(super) events: Vec<RegistrationEvent>,
     pub(super) series: SeriesTable,
     pub(super) metrics: HashMap<String, MetricRecord>,
 }
@@ -115,38 +130,63 @@ impl AgentEntry {
 
     /// The agent as of a moment; `None` before its first registration.
     pub(super) fn at(&self, no: AgentNo, at: Timestamp) -> Option<Agent> {
-        let mut agent: Option<Agent> = None;
-        for (time, event) in self.events.iter().take_while(|(time, _)| *time <= at) {
-            match event {
-                AgentEvent::Registered(registration) => {
-                    agent = Some(Agent {
-                        no,
-                        id: self.id.clone(),
-                        registered_at: *time,
-                        deregistered_at: None,
-                        registration: registration.clone(),
-                    });
+        let mut current: Option<(Timestamp, &Registration, Option<Timestamp>)> = None;
+        for told in self.events.iter().take_while(|told| told.time <= at) {
+            match (&told.event, &mut current) {
+                (AgentEvent::Registered(registration), _) => {
+                    current = Some((told.time, registration, None));
                 }
-                AgentEvent::Updated(registration) => {
-                    if let Some(agent) = &mut agent {
-                        agent.registration = registration.clone();
-                    }
-                }
-                AgentEvent::Deregistered => {
-                    if let Some(agent) = &mut agent {
-                        agent.deregistered_at = Some(*time);
-                    }
-                }
+                (AgentEvent::Updated(registration), Some((_, held, _))) => *held = registration,
+                (AgentEvent::Deregistered, Some((_, _, end))) => *end = Some(told.time),
+                (AgentEvent::Updated(_) | AgentEvent::Deregistered, None) => {}
             }
         }
-        agent
+        current.map(|(registered_at, registration, deregistered_at)| Agent {
+            no,
+            id: self.id.clone(),
+            registered_at,
+            deregistered_at,
+            registration: registration.clone(),
+        })
+    }
+
+    /// Adds an event; returns the one that had to go for it.
+    pub(super) fn add_event(
+        &mut self,
+        time: Timestamp,
+        event: AgentEvent,
+    ) -> Option<RegistrationEvent> {
+        let ordinal = self
+            .events
+            .last()
+            .map_or(0, |last| last.ordinal.wrapping_add(1));
+        let gone = (self.events.len() >= EVENTS_MAX)
+            .then(|| {
+                self.events
+                    .iter()
+                    .position(|e| matches!(e.event, AgentEvent::Updated(_)))
+            })
+            .flatten()
+            .map(|oldest| self.events.remove(oldest));
+        self.events.push(RegistrationEvent {
+            time,
+            ordinal,
+            event,
+        });
+        gone
+    }
+
+    /// When the registration that holds, or held last, began.
+    pub(super) fn registered_at(&self) -> Option<Timestamp> {
+        let is_start = |e: &&RegistrationEvent| matches!(e.event, AgentEvent::Registered(_));
+        self.events.iter().rev().find(is_start).map(|e| e.time)
     }
 
     /// The registration that holds now, if one does.
     pub(super) fn registration(&self) -> Option<&Registration> {
-        match self.events.last()? {
-            (_, AgentEvent::Registered(r) | AgentEvent::Updated(r)) => Some(r),
-            (_, AgentEvent::Deregistered) => None,
+        match &self.events.last()?.event {
+            AgentEvent::Registered(r) | AgentEvent::Updated(r) => Some(r),
+            AgentEvent::Deregistered => None,
         }
     }
 }
@@ -169,6 +209,8 @@ pub(super) struct Catalog {
     pub(super) past_runs: Arc<Vec<Run>>,
     /// Start of the run that is under way or was cut off.
     pub(super) open_run: Option<Timestamp>,
+    /// Version of longwatch that began it.
+    pub(super) open_run_version: String,
     /// Alerts within their retention, oldest first.
     alerts: Arc<Vec<Arc<Alert>>>,
     /// Those of them that fire now, by agent.
@@ -258,9 +300,18 @@ impl Catalog {
         }
     }
 
-    /// Forgets alerts that resolved before a moment; returns them.
+    /// Forgets alerts that resolved before a moment, and the oldest resolved ones beyond the bound; returns
+    /// them.
     pub(super) fn forget_alerts(&mut self, before: Timestamp) -> Vec<Arc<Alert>> {
-        let is_over = |a: &Arc<Alert>| a.resolved_at.is_some_and(|t| t < before);
+        let too_many = self.alerts.len().saturating_sub(ALERTS_MAX);
+        let too_old = self
+            .alerts
+            .get(too_many)
+            .map_or(Timestamp::MIN, |a| a.fired_at);
+        let is_over = |a: &Arc<Alert>| {
+            a.resolved_at
+                .is_some_and(|t| t < before || (too_many > 0 && a.fired_at < too_old))
+        };
         if !self.alerts.iter().any(is_over) {
             return Vec::new();
         }

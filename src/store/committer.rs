@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     Appended, Registered, Urgency, WriteError,
     checkpoint::Checkpoint,
-    draft::{Draft, Prepared},
+    draft::{Draft, Prepared, Times},
     liveness::Liveness,
     pins::Pins,
     ration::Ration,
@@ -99,6 +99,8 @@ pub(super) struct Committer {
     ration: Ration,
     pins: Pins<ReadTransaction>,
     checkpoint: Option<Checkpoint>,
+    /// Who waits for the checkpoint that is under way.
+    checkpoint_waiters: Vec<Reply<()>>,
     checkpointed_at: Instant,
     retention_at: Option<Instant>,
 }
@@ -136,6 +138,7 @@ impl Committer {
             ration,
             pins: Pins::default(),
             checkpoint: None,
+            checkpoint_waiters: Vec::new(),
             checkpointed_at: now,
             retention_at: None,
         }
@@ -167,7 +170,8 @@ impl Committer {
         self.commit_waiting();
         let closed = self.write_run_end();
         let closing = std::mem::take(&mut self.closing);
-        // The file is let go of before anybody is told, so that it can be opened again at once.
+        // This thread lets go of the file before anybody is told: once their handles and views are gone, too,
+        // it can be opened again.
         drop(self);
         for reply in closing {
             let _ = reply.send(closed.clone());
@@ -244,10 +248,8 @@ impl Committer {
         }
         let shared = Arc::clone(&self.shared);
         let moment = shared.moment();
-        let now = shared
-            .clock
-            .now()
-            .max(moment.last_commit.unwrap_or(Timestamp::MIN));
+        let clock = shared.clock.now();
+        let now = clock.max(moment.last_commit.unwrap_or(Timestamp::MIN));
         let remembered = &self.liveness;
         let mut known = |agent: AgentNo| {
             remembered.get(&agent).cloned().unwrap_or_else(|| {
@@ -258,7 +260,8 @@ impl Committer {
             })
         };
         let catalog = Arc::clone(&moment.catalog);
-        let mut draft = Draft::new(&shared.settings, &shared.metrics, now, catalog);
+        let times = Times { commit: now, clock };
+        let mut draft = Draft::new(&shared.settings, &shared.metrics, times, catalog);
         let outcomes: Vec<Outcome> = commands
             .into_iter()
             .map(|c| outline(c, &mut draft, &mut known))
@@ -335,6 +338,10 @@ impl Committer {
         let now = Instant::now();
         self.rotate_pins(now);
         if self.checkpoint.is_none() && self.is_checkpoint_due(now) {
+            if !self.checkpoint_replies.is_empty() {
+                self.commit_waiting();
+            }
+            self.checkpoint_waiters = std::mem::take(&mut self.checkpoint_replies);
             self.checkpoint = Some(Checkpoint::begin(&self.shared.live.lock().heads));
         }
         if let Some(checkpoint) = self.checkpoint.take() {
@@ -344,7 +351,7 @@ impl Committer {
                     tracing::error!(%error, "a checkpoint failed; its samples stay in the write-ahead log");
                     self.checkpointed_at = now;
                     let failed = Err(WriteError::Backend(error.to_string()));
-                    self.checkpoint_replies.drain(..).for_each(|reply| {
+                    self.checkpoint_waiters.drain(..).for_each(|reply| {
                         let _ = reply.send(failed.clone());
                     });
                 }
@@ -352,8 +359,11 @@ impl Committer {
         }
         if self.retention_at.is_none_or(|at| at <= now) {
             self.retention_at = Some(now + RETENTION_INTERVAL);
-            if let Err(error) = retention::apply(&self.shared) {
-                tracing::error!(%error, "old data cannot be deleted");
+            match retention::apply(&self.shared) {
+                // What is remembered of contacts may rest on what is gone.
+                Ok(true) => self.liveness.clear(),
+                Ok(false) => {}
+                Err(error) => tracing::error!(%error, "old data cannot be deleted"),
             }
         }
     }
@@ -429,7 +439,7 @@ impl Committer {
         // What was committed while the slices ran is still in heads and log.
         self.log_samples = self.shared.live.lock().heads.samples() as u64;
         self.log_records = count_log(&self.shared.database)?;
-        for reply in self.checkpoint_replies.drain(..) {
+        for reply in self.checkpoint_waiters.drain(..) {
             let _ = reply.send(Ok(()));
         }
         Ok(None)

@@ -7,13 +7,13 @@ use redb::WriteTransaction;
 
 use super::{
     Append, Appended, Registered, Rejected, Settings, WriteError,
-    catalog::{Catalog, SeriesEntry},
+    catalog::{Catalog, RegistrationEvent, SeriesEntry},
     head::Heads,
     liveness::{Liveness, Sign},
     tables,
 };
 use crate::{
-    alerts::{self, HealthDecision},
+    alerts::{self, HealthDecision, StatusInputs},
     codec::{
         AgentEvent, AgentRecord, MetricRecord, SeriesRecord, WalRow, WalWriter, encode_alert,
         encode_alert_event,
@@ -46,22 +46,44 @@ pub(super) struct PreparedRow {
     pub(super) value: f64,
 }
 
+/// Bytes of a series' name and labels together, whatever the limits on each of them allow.
+const SERIES_KEY_BYTES_MAX: usize = 512 << 10;
+/// Bytes of a help text or unit; longer ones are cut.
+const METADATA_TEXT_BYTES_MAX: usize = 4_096;
+
+/// Cuts a text that is too long, between two characters.
+fn clip(text: &mut String) {
+    text.truncate(text.floor_char_boundary(METADATA_TEXT_BYTES_MAX));
+}
+
 struct AgentRows {
     agent: AgentNo,
     rows: Vec<WalRow>,
     slots: Vec<u32>,
 }
 
+/// The two presents of a commit: its own time never runs backwards, the clock may. Contacts carry the
+/// clock's time, so status is judged by that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) commit: Timestamp,
+    pub(super) clock: Timestamp,
+}
+
 /// Changes of one commit.
 pub(super) struct Draft<'a> {
     settings: &'a Settings,
     metrics: &'a OwnMetrics,
+    /// Time of the commit.
     now: Timestamp,
+    /// What the clock says; behind `now` after the clock was set back.
+    clock_now: Timestamp,
     pub(super) catalog: Arc<Catalog>,
     samples: Vec<AgentRows>,
     new_agents: Vec<AgentNo>,
-    /// Agent and index of the event in its history.
-    agent_events: Vec<(AgentNo, usize)>,
+    /// Agent and ordinal of the event in its history.
+    agent_events: Vec<(AgentNo, u32)>,
+    agent_events_gone: Vec<(AgentNo, RegistrationEvent)>,
     new_series: Vec<(AgentNo, usize)>,
     metric_names: Vec<(AgentNo, String)>,
     alerts: Vec<Alert>,
@@ -74,17 +96,19 @@ impl<'a> Draft<'a> {
     pub(super) fn new(
         settings: &'a Settings,
         metrics: &'a OwnMetrics,
-        now: Timestamp,
+        times: Times,
         catalog: Arc<Catalog>,
     ) -> Self {
         Self {
             settings,
             metrics,
-            now,
+            now: times.commit,
+            clock_now: times.clock,
             catalog,
             samples: Vec::new(),
             new_agents: Vec::new(),
             agent_events: Vec::new(),
+            agent_events_gone: Vec::new(),
             new_series: Vec::new(),
             metric_names: Vec::new(),
             alerts: Vec::new(),
@@ -123,7 +147,6 @@ impl<'a> Draft<'a> {
             mut rejected,
         } = prepared;
         let agent = self.agent_to_write(&append.agent, append.contact.as_ref())?;
-        self.note_metadata(agent, &append.batch.metadata);
         let mut accepted = AgentRows {
             agent,
             rows: Vec::with_capacity(rows.len()),
@@ -165,6 +188,7 @@ impl<'a> Draft<'a> {
             new_series,
         };
         if !accepted.rows.is_empty() {
+            self.note_metadata(agent, append.batch.metadata);
             self.samples.push(accepted);
         }
         if append.contact.is_some() || !signs.is_empty() {
@@ -226,8 +250,10 @@ impl<'a> Draft<'a> {
     fn add_event(&mut self, agent: AgentNo, event: AgentEvent) {
         let now = self.now;
         if let Some(entry) = Arc::make_mut(&mut self.catalog).agent_mut(agent) {
-            entry.events.push((now, event));
-            self.agent_events.push((agent, entry.events.len() - 1));
+            let gone = entry.add_event(now, event);
+            self.agent_events_gone.extend(gone.map(|e| (agent, e)));
+            self.agent_events
+                .extend(entry.events.last().map(|e| (agent, e.ordinal)));
         }
     }
 
@@ -245,6 +271,11 @@ impl<'a> Draft<'a> {
             return Ok((no, slot as u32));
         }
         let limits = &self.settings.limits;
+        if key.len() > SERIES_KEY_BYTES_MAX {
+            return Err(format!(
+                "the series' name and labels take more than {SERIES_KEY_BYTES_MAX} bytes"
+            ));
+        }
         let key = SeriesKey::from_bytes(key).ok_or("the series' key is not in canonical form")?;
         if entry.series.entries().len() >= limits.series_per_agent {
             return Err(format!(
@@ -269,29 +300,39 @@ impl<'a> Draft<'a> {
         Ok((no, slot as u32))
     }
 
-    fn note_metadata(&mut self, agent: AgentNo, metadata: &[MetricMetadata]) {
-        for told in metadata {
+    /// Takes metadata in, clipped and no more of it than series are allowed.
+    fn note_metadata(&mut self, agent: AgentNo, metadata: Vec<MetricMetadata>) {
+        for mut told in metadata {
             let Some(entry) = self.catalog.agent(agent) else {
                 return;
             };
+            clip(&mut told.help);
+            clip(&mut told.unit);
+            let limits = &self.settings.limits;
             let known = entry.metrics.get(&told.name);
             let is_same = known
                 .is_some_and(|k| k.kind == told.kind && k.help == told.help && k.unit == told.unit);
-            if is_same {
+            let is_too_much = known.is_none()
+                && (entry.metrics.len() >= limits.series_per_agent
+                    || told.name.len() > limits.metric_name_bytes);
+            if is_same || is_too_much {
                 continue;
             }
             if known.is_some_and(|k| k.kind != told.kind) {
                 self.metrics.metadata_conflicts.inc();
             }
-            let record = MetricRecord {
-                kind: told.kind,
-                help: told.help.clone(),
-                unit: told.unit.clone(),
-            };
+            let MetricMetadata {
+                name,
+                kind,
+                help,
+                unit,
+            } = told;
             if let Some(entry) = Arc::make_mut(&mut self.catalog).agent_mut(agent) {
-                entry.metrics.insert(told.name.clone(), record);
+                entry
+                    .metrics
+                    .insert(name.clone(), MetricRecord { kind, help, unit });
             }
-            self.metric_names.push((agent, told.name.clone()));
+            self.metric_names.push((agent, name));
         }
     }
 
@@ -377,8 +418,13 @@ impl<'a> Draft<'a> {
             return;
         };
         let liveness = self.liveness.entry(agent).or_insert_with(|| known(agent));
-        let inputs = liveness.inputs(self.catalog.open_run);
-        let verdict = alerts::judge_status(&inputs, registration, &self.settings.policy, self.now);
+        let inputs = StatusInputs {
+            run_start: self.catalog.open_run,
+            registered_at: entry.registered_at(),
+            ..liveness.inputs()
+        };
+        let verdict =
+            alerts::judge_status(&inputs, registration, &self.settings.policy, self.clock_now);
         let alert_id = alerts::health_alert_id(&entry.id);
         let is_firing = self.catalog.firing(agent, &alert_id).is_some();
         let error = liveness.error().map(str::to_owned);
@@ -457,6 +503,9 @@ impl<'a> Draft<'a> {
     }
 
     fn write_agents(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if self.agent_events.is_empty() {
+            return Ok(());
+        }
         for no in &self.new_agents {
             if let Some(entry) = self.catalog.agent(*no) {
                 let record = AgentRecord {
@@ -468,14 +517,17 @@ impl<'a> Draft<'a> {
                     .insert(no.0, record.encode().as_slice())?;
             }
         }
-        for (no, index) in &self.agent_events {
-            if let Some((time, event)) = self.catalog.agent(*no).and_then(|a| a.events.get(*index))
-            {
-                let key = (no.0, time.as_millis(), *index as u32);
-                transaction
-                    .open_table(tables::AGENT_EVENTS)?
-                    .insert(key, event.encode().as_slice())?;
+        let mut events = transaction.open_table(tables::AGENT_EVENTS)?;
+        for (no, ordinal) in &self.agent_events {
+            let entry = self.catalog.agent(*no);
+            let told = entry.and_then(|a| a.events.iter().find(|e| e.ordinal == *ordinal));
+            if let Some(told) = told {
+                let key = (no.0, told.time.as_millis(), *ordinal);
+                events.insert(key, told.event.encode().as_slice())?;
             }
+        }
+        for (no, gone) in &self.agent_events_gone {
+            events.remove((no.0, gone.time.as_millis(), gone.ordinal))?;
         }
         Ok(())
     }

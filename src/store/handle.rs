@@ -1,6 +1,9 @@
 //! The handle that other rooms hold: queue writes, take views.
 
 use std::{
+    fs::File,
+    io::Seek,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, atomic::Ordering, mpsc},
 };
@@ -179,9 +182,11 @@ impl Store {
             metrics,
             queued_rows: std::sync::atomic::AtomicUsize::new(0),
             registrations: watch::Sender::new(0),
+            failed: watch::Sender::new(false),
             commits: std::sync::atomic::AtomicU64::new(0),
             copy_safe_ms: std::sync::atomic::AtomicU64::new(0),
         });
+        let failed = shared.failed.clone();
         let (queue, commands) = mpsc::channel();
         let committer = Committer::new(
             Arc::clone(&shared),
@@ -191,7 +196,13 @@ impl Store {
         );
         std::thread::Builder::new()
             .name("committer".to_owned())
-            .spawn(move || committer.run())
+            .spawn(move || {
+                // A panic of the engine must not leave a server behind that answers and keeps nothing.
+                if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
+                    tracing::error!("the committer ended by a panic; nothing more can be written");
+                    failed.send_replace(true);
+                }
+            })
             .map_err(|source| OpenError::Io {
                 path: path.to_owned(),
                 source,
@@ -390,6 +401,16 @@ impl Store {
         answer.blocking_recv().map_err(|_| WriteError::Closing)?
     }
 
+    /// Turns true when nothing can be written any more and the process should end.
+    pub fn failed(&self) -> watch::Receiver<bool> {
+        self.shared.failed.subscribe()
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Counts up whenever registrations change.
     pub fn registrations_changed(&self) -> watch::Receiver<u64> {
         self.shared.registrations.subscribe()
@@ -425,31 +446,29 @@ impl Store {
         }
     }
 
-    /// Writes a consistent, cleanly closed copy into a temporary file beside the database; commits go on.
+    /// Writes a consistent, cleanly closed copy into a file without a name, on the database's disk; commits
+    /// go on. It takes its room with it when it is dropped, also by a kill.
     ///
     /// # Errors
     /// [`WriteError::Backend`] with the engine's or the disk's reason.
-    pub async fn snapshot(&self) -> Result<tempfile::NamedTempFile, WriteError> {
+    pub async fn snapshot(&self) -> Result<File, WriteError> {
         let shared = Arc::clone(&self.shared);
         let work = tokio::task::spawn_blocking(move || write_snapshot(&shared));
         work.await.map_err(|e| WriteError::Backend(e.to_string()))?
     }
 }
 
-fn write_snapshot(shared: &Shared) -> Result<tempfile::NamedTempFile, WriteError> {
+fn write_snapshot(shared: &Shared) -> Result<File, WriteError> {
     let failed = |error: &dyn std::fmt::Display| WriteError::Backend(error.to_string());
     let directory = match shared.path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let file = tempfile::Builder::new()
-        .prefix(".longwatch-")
-        .suffix(".snapshot")
-        .tempfile_in(directory)
-        .map_err(|e| failed(&e))?;
+    let mut file = tempfile::tempfile_in(directory).map_err(|e| failed(&e))?;
     let transaction = shared.database.begin_read().map_err(|e| failed(&e))?;
-    let handle = file.as_file().try_clone().map_err(|e| failed(&e))?;
+    let handle = file.try_clone().map_err(|e| failed(&e))?;
     copies::write_snapshot(&transaction, handle, &mut |_, _| {}).map_err(|e| failed(&e))?;
+    file.rewind().map_err(|e| failed(&e))?;
     Ok(file)
 }
 
@@ -460,8 +479,15 @@ fn begin_run(
     now: Timestamp,
     live: &mut Live,
 ) -> Result<(), redb::Error> {
-    let now = now.max(live.last_commit.unwrap_or(now));
     let catalog = Arc::make_mut(&mut live.catalog);
+    // Times in the file never run backwards, whatever the clock does.
+    let known = [
+        live.last_commit,
+        catalog.open_run,
+        catalog.past_runs.last().map(|run| run.end),
+        catalog.policies.last().map(|(time, _)| *time),
+    ];
+    let now = known.into_iter().flatten().fold(now, Timestamp::max);
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let transaction = begin(database)?;
     {
@@ -471,7 +497,7 @@ fn begin_run(
             let end = live.last_commit.unwrap_or(start).max(start);
             let record = RunRecord {
                 end_ms: Some(end.as_millis()),
-                version: version.clone(),
+                version: std::mem::take(&mut catalog.open_run_version),
             };
             runs.insert(start.as_millis(), record.encode().as_slice())?;
             let mut past = catalog.past_runs.to_vec();

@@ -170,6 +170,15 @@ impl Heads {
         }
     }
 
+    /// Forgets newest samples of days before `day`, which the file no longer has.
+    pub(super) fn forget_before(&mut self, day: i32) {
+        for head in self.agents.values_mut() {
+            for series in &mut Arc::make_mut(head).series {
+                series.newest = series.newest.filter(|s| s.time.day() >= day);
+            }
+        }
+    }
+
     /// The head of an agent.
     pub(super) fn agent(&self, agent: AgentNo) -> Option<&Arc<AgentHead>> {
         self.agents.get(&agent)

@@ -33,7 +33,7 @@ impl Inventory {
         let mut days = self.0.lock();
         days.changed.insert((agent, day), epoch);
         if let Some((_, extents)) = days.known.remove(&(agent, day)) {
-            days.bytes -= size_of_val(&*extents);
+            days.bytes -= weight(&extents);
         }
     }
 
@@ -45,7 +45,7 @@ impl Inventory {
         days.bytes = days
             .known
             .values()
-            .map(|(_, extents)| size_of_val(&**extents))
+            .map(|(_, extents)| weight(extents))
             .sum();
     }
 
@@ -132,12 +132,12 @@ impl Inventory {
                 days.known.clear();
                 days.bytes = 0;
             }
-            days.bytes += size_of_val(&*extents);
+            days.bytes += weight(&extents);
             if let Some((_, old)) = days
                 .known
                 .insert(key, (moment.block_epoch, Arc::clone(&extents)))
             {
-                days.bytes -= size_of_val(&*old);
+                days.bytes -= weight(&old);
             }
         }
         Ok(extents)
@@ -146,4 +146,9 @@ impl Inventory {
 
 fn day_start(day: i32) -> Timestamp {
     Timestamp::from_millis(i64::from(day) * DAY_MS)
+}
+
+/// Bytes that a remembered day takes, its place in the table included.
+fn weight(extents: &[SeriesExtent]) -> usize {
+    size_of_val(extents) + 64
 }

@@ -36,6 +36,13 @@ impl Sign {
     }
 }
 
+/// Bytes of an error that an alert tells.
+const ERROR_BYTES_MAX: usize = 1_000;
+
+fn clipped(error: &str) -> String {
+    error[..error.floor_char_boundary(ERROR_BYTES_MAX)].to_owned()
+}
+
 /// The last contacts with one agent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Liveness {
@@ -61,13 +68,13 @@ impl Liveness {
     /// Takes a sign in.
     pub(super) fn note(&mut self, sign: Sign, time: Timestamp, value: f64) {
         let sample = Sample { time, value };
+        if sign == Sign::Up && value == 1.0 {
+            self.inputs.last_up_ok = self.inputs.last_up_ok.max(Some(time));
+        }
         let is_later = |last: Option<Sample>| last.is_none_or(|l| l.time <= time);
         match sign {
             Sign::Up if is_later(self.inputs.last_up) => {
                 self.inputs.last_up = Some(sample);
-                if value == 1.0 {
-                    self.inputs.last_up_ok = Some(time);
-                }
             }
             Sign::Probe if is_later(self.inputs.last_probe) => {
                 self.inputs.last_probe = Some(sample);
@@ -80,8 +87,8 @@ impl Liveness {
     /// Remembers why a contact failed.
     pub(super) fn note_error(&mut self, contact: &Contact) {
         match contact {
-            Contact::Scrape { error } => self.scrape_error.clone_from(error),
-            Contact::Probe { error } => self.probe_error.clone_from(error),
+            Contact::Scrape { error } => self.scrape_error = error.as_deref().map(clipped),
+            Contact::Probe { error } => self.probe_error = error.as_deref().map(clipped),
             Contact::Push => {}
         }
     }
@@ -97,11 +104,8 @@ impl Liveness {
         self.scrape_error.as_deref().or(self.probe_error.as_deref())
     }
 
-    /// What the status is judged by.
-    pub(super) fn inputs(&self, run_start: Option<Timestamp>) -> StatusInputs {
-        StatusInputs {
-            run_start,
-            ..self.inputs
-        }
+    /// The last contacts.
+    pub(super) const fn inputs(&self) -> StatusInputs {
+        self.inputs
     }
 }

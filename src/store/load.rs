@@ -6,7 +6,7 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::{
     OpenError,
-    catalog::{Catalog, SeriesEntry},
+    catalog::{Catalog, RegistrationEvent, SeriesEntry},
     file::{FileFacts, damaged, schema_version_known},
     head::Heads,
     tables,
@@ -89,7 +89,11 @@ fn load_catalog(path: &Path, transaction: &ReadTransaction) -> Result<Catalog, O
     each_row!(path, transaction, tables::AGENT_EVENTS, |key, bytes| {
         let event = AgentEvent::decode(bytes).map_err(bad)?;
         if let Some(agent) = catalog.agent_mut(AgentNo(key.0)) {
-            agent.events.push((Timestamp::from_millis(key.1), event));
+            agent.events.push(RegistrationEvent {
+                time: Timestamp::from_millis(key.1),
+                ordinal: key.2,
+                event,
+            });
         }
     });
     each_row!(path, transaction, tables::SERIES, |key, bytes| {
@@ -106,9 +110,17 @@ fn load_catalog(path: &Path, transaction: &ReadTransaction) -> Result<Catalog, O
         catalog.add_series(AgentNo(key.0), entry);
     });
     each_row!(path, transaction, tables::METRICS, |key, bytes| {
-        let record = MetricRecord::decode(bytes).map_err(bad)?;
-        if let Some(agent) = catalog.agent_mut(AgentNo(key.0)) {
-            agent.metrics.insert(key.1.to_owned(), record);
+        // Kind and help of a metric are no reason to refuse the file.
+        match MetricRecord::decode(bytes) {
+            Ok(record) => {
+                if let Some(agent) = catalog.agent_mut(AgentNo(key.0)) {
+                    agent.metrics.insert(key.1.to_owned(), record);
+                }
+            }
+            Err(RecordError::Corrupt(why)) => {
+                tracing::warn!(agent = key.0, metric = key.1, %why, "a metric's kind and help cannot be read");
+            }
+            Err(newer @ RecordError::Newer { .. }) => return Err(bad(newer)),
         }
     });
     each_row!(path, transaction, tables::ALERTS, |key, bytes| {
@@ -133,7 +145,10 @@ fn load_catalog(path: &Path, transaction: &ReadTransaction) -> Result<Catalog, O
                 start,
                 end: Timestamp::from_millis(end),
             }),
-            None => catalog.open_run = Some(start),
+            None => {
+                catalog.open_run = Some(start);
+                catalog.open_run_version = record.version;
+            }
         }
     });
     catalog.past_runs = runs.into();

@@ -98,22 +98,25 @@ impl Moment {
         Ok((from <= to).then_some((from, to)))
     }
 
-    /// Blocks of an agent that may hold samples of the window, ascending by key.
-    fn guards(&self, agent: AgentNo, window: Window) -> Result<Vec<Guard>, ReadError> {
+    /// Blocks of an agent's groups that may hold samples of the window, ascending by key. Other groups have
+    /// none of the series that are asked for, and are not read.
+    fn guards(
+        &self,
+        agent: AgentNo,
+        groups: &[u32],
+        window: Window,
+    ) -> Result<Vec<Guard>, ReadError> {
         let table = self.blocks()?;
         let mut guards = Vec::new();
         let Some((from, to)) = Self::days(&table, window)? else {
             return Ok(guards);
         };
         for day in from..=to {
-            for item in table
-                .range(tables::blocks_of_day(day, agent))
-                .map_err(|e| backend(&e))?
-            {
-                let (key, value) = item.map_err(|e| backend(&e))?;
-                let key = key.value();
-                if key.3 <= window.to.as_millis() {
-                    guards.push((key, value));
+            for group in groups {
+                let range = tables::blocks_of_group(day, agent, *group, window.to);
+                for item in table.range(range).map_err(|e| backend(&e))? {
+                    let (key, value) = item.map_err(|e| backend(&e))?;
+                    guards.push((key.value(), value));
                 }
             }
         }
@@ -129,21 +132,22 @@ impl Moment {
         read: impl FnOnce(&Vec<Guard>, &mut Pieces<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         guarded(|| {
-            let guards = self.guards(agent, window)?;
+            let Some(table) = self.catalog.agent(agent).map(|a| &a.series) else {
+                return read(&Vec::new(), &mut Pieces::default());
+            };
+            let slots: Vec<usize> = match wanted {
+                Wanted::All => (0..table.entries().len()).collect(),
+                Wanted::These(list) => list.iter().filter_map(|no| table.slot(*no)).collect(),
+            };
+            let entries = slots
+                .iter()
+                .filter_map(|slot| Some((*slot, table.get(*slot)?)));
+            let mut groups: Vec<u32> = entries.clone().map(|(_, series)| series.group).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            let guards = self.guards(agent, &groups, window)?;
             let head = self.heads.agent(agent).map(Arc::as_ref);
-            let table = self.catalog.agent(agent).map(|a| &a.series);
-            let slots = table.into_iter().flat_map(|t| match wanted {
-                Wanted::All => t
-                    .entries()
-                    .iter()
-                    .enumerate()
-                    .map(|(i, e)| (i, e.no))
-                    .collect::<Vec<_>>(),
-                Wanted::These(list) => list
-                    .iter()
-                    .filter_map(|no| Some((t.slot(*no)?, *no)))
-                    .collect(),
-            });
+            let slots = entries.map(|(slot, series)| (slot, series.no));
             let mut pieces = Pieces::gather(&guards, head, slots, wanted, window)?;
             read(&guards, &mut pieces)
         })

@@ -80,6 +80,7 @@ impl Columns {
 }
 
 /// Blocks of one agent that touch a window, and the pieces of series in them and in the head.
+#[derive(Default)]
 pub(super) struct Pieces<'a> {
     pub(super) blocks: Vec<Block<'a>>,
     head: Option<&'a AgentHead>,

@@ -5,18 +5,25 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use super::{committer::begin, shared::Shared, tables};
-use crate::model::{AgentNo, Timestamp};
+use crate::model::{AgentNo, DAY_MS, Timestamp};
 
 /// Deletes days of blocks that lie wholly before the retention, and alerts that resolved before theirs.
-pub(super) fn apply(shared: &Shared) -> Result<(), redb::Error> {
-    let now = shared.clock.now();
-    delete_days_before(shared, now.plus_millis(-shared.settings.retention_ms).day())?;
+/// Tells whether samples were deleted.
+///
+/// A clock that is far ahead of the file's last commit is not trusted: a machine that boots with a wrong
+/// date must not lose its history.
+pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
+    let Some(last_commit) = shared.live.lock().last_commit else {
+        return Ok(false);
+    };
+    let now = shared.clock.now().min(last_commit.plus_millis(DAY_MS));
+    let deleted = delete_days_before(shared, now.plus_millis(-shared.settings.retention_ms).day())?;
     let before = now.plus_millis(-shared.settings.alert_retention_ms);
     let mut live = shared.live.lock();
     let mut catalog = Arc::clone(&live.catalog);
     let gone = Arc::make_mut(&mut catalog).forget_alerts(before);
     if gone.is_empty() {
-        return Ok(());
+        return Ok(deleted);
     }
     let transaction = begin(&shared.database)?;
     {
@@ -37,11 +44,12 @@ pub(super) fn apply(shared: &Shared) -> Result<(), redb::Error> {
     )?;
     transaction.commit()?;
     live.catalog = catalog;
-    Ok(())
+    Ok(deleted)
 }
 
-/// Deletes all blocks of days before `day`, a day per transaction.
-fn delete_days_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
+/// Deletes all blocks of days before `day`, a day per transaction; tells whether there were any.
+fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
+    let mut deleted = false;
     loop {
         let transaction = begin(&shared.database)?;
         let mut agents: Vec<AgentNo> = Vec::new();
@@ -55,7 +63,7 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
             let Some(oldest) = oldest else {
                 drop(blocks);
                 transaction.abort()?;
-                return Ok(());
+                return Ok(deleted);
             };
             blocks.retain_in(tables::blocks_until_day(oldest), |key, _| {
                 agents.push(AgentNo(key.1));
@@ -72,5 +80,7 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
                 .change(agent, oldest.unwrap_or(day), live.block_epoch);
         }
         shared.inventory.forget_before(day);
+        Arc::make_mut(&mut live.heads).forget_before(day);
+        deleted = true;
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Shared {
     /// Rows that wait for the committer.
     pub(super) queued_rows: AtomicUsize,
     pub(super) registrations: watch::Sender<u64>,
+    /// Whether the committer ended by a panic.
+    pub(super) failed: watch::Sender<bool>,
     pub(super) commits: AtomicU64,
     /// Milliseconds for which a plain copy that begins now is safe.
     pub(super) copy_safe_ms: AtomicU64,

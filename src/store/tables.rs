@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use redb::TableDefinition;
 
-use crate::model::AgentNo;
+use crate::model::{AgentNo, Timestamp};
 
 /// Facts about the file, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -56,9 +56,14 @@ pub(super) mod meta {
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
 }
 
-/// Blocks of one agent on one day.
-pub(super) fn blocks_of_day(day: i32, agent: AgentNo) -> RangeInclusive<BlockKey> {
-    (day, agent.0, 0, i64::MIN, 0)..=(day, agent.0, u32::MAX, i64::MAX, u64::MAX)
+/// Blocks of one group of an agent on one day that begin at or before `to`.
+pub(super) fn blocks_of_group(
+    day: i32,
+    agent: AgentNo,
+    group: u32,
+    to: Timestamp,
+) -> RangeInclusive<BlockKey> {
+    (day, agent.0, group, i64::MIN, 0)..=(day, agent.0, group, to.as_millis(), u64::MAX)
 }
 
 /// Blocks of all agents up to and including a day.
@@ -72,12 +77,13 @@ mod tests {
 
     #[test]
     fn ranges_hold_exactly_their_keys() {
-        let range = blocks_of_day(5, AgentNo(7));
-        assert!(range.contains(&(5, 7, 0, i64::MIN, 0)));
-        assert!(range.contains(&(5, 7, u32::MAX, 9, 3)));
-        assert!(!range.contains(&(5, 6, u32::MAX, i64::MAX, u64::MAX)));
-        assert!(!range.contains(&(5, 8, 0, i64::MIN, 0)));
-        assert!(!range.contains(&(6, 7, 0, 0, 0)));
+        let range = blocks_of_group(5, AgentNo(7), 2, Timestamp::from_millis(100));
+        assert!(range.contains(&(5, 7, 2, i64::MIN, 0)));
+        assert!(range.contains(&(5, 7, 2, 100, u64::MAX)));
+        assert!(!range.contains(&(5, 7, 2, 101, 0)));
+        assert!(!range.contains(&(5, 7, 1, 9, 3)));
+        assert!(!range.contains(&(5, 6, 2, 9, 3)));
+        assert!(!range.contains(&(6, 7, 2, 9, 3)));
         assert!(blocks_until_day(-1).contains(&(-1, 9, 9, 9, 9)));
         assert!(!blocks_until_day(-1).contains(&(0, 0, 0, i64::MIN, 0)));
     }

@@ -6,9 +6,12 @@ use super::{
 };
 use crate::{
     model::{
-        Batch, Contact, DAY_MS, Limits, Registration, RegistrationSource, Timestamp, Window, names,
+        Batch, Contact, DAY_MS, Limits, MetricKind, MetricMetadata, Registration,
+        RegistrationSource, Timestamp, Window, names,
     },
-    store::{Append, Appended, Registered, Settings, Store, Urgency, WriteError},
+    store::{
+        Append, Appended, Registered, Settings, Store, Urgency, WriteError, catalog::EVENTS_MAX,
+    },
 };
 
 fn push(
@@ -250,4 +253,90 @@ fn many_writers_share_commits() {
     let commits = store.status().commits;
     assert!(commits < 400, "{commits} commits for 400 appends");
     assert_eq!(store.view().agents(Timestamp::MAX).len(), 8);
+}
+
+#[test]
+fn no_metadata_keeps_the_file_from_opening_and_none_comes_with_refused_rows() {
+    let disk = SimulatedDisk::default();
+    let limits = Limits {
+        series_per_agent: 3,
+        ..Limits::default()
+    };
+    let settings = Settings {
+        limits,
+        ..Settings::default()
+    };
+    let store = open(&disk, settings.clone());
+    let metadata = |name: &str, help: String| MetricMetadata {
+        name: name.to_owned(),
+        kind: MetricKind::Counter,
+        help,
+        unit: String::new(),
+    };
+    let append = |rows: &[(&str, i64)], told: Vec<MetricMetadata>| {
+        let mut batch = Batch::new();
+        for (name, time) in rows {
+            batch
+                .push(name, &mut [], Timestamp::from_millis(*time), 1.0)
+                .unwrap();
+        }
+        batch.metadata = told;
+        let append = Append {
+            agent: agent(0),
+            batch,
+            contact: None,
+            urgency: Urgency::Prompt,
+        };
+        store.append_blocking(append).unwrap()
+    };
+    append(&[("m", NOW)], vec![metadata("m", "ä".repeat(1_000_000))]);
+    // Refused rows bring no metadata, and many names no more than series are allowed.
+    append(
+        &[("old", NOW - 300 * DAY_MS)],
+        vec![metadata("old", String::new())],
+    );
+    append(
+        &[("m", NOW + 1)],
+        (0..50)
+            .map(|i| metadata(&format!("x{i}"), String::new()))
+            .collect(),
+    );
+    let known = |store: &Store| {
+        let live = store.shared().live.lock();
+        let (_, entry) = live.catalog.agents().next().unwrap();
+        let mut names: Vec<String> = entry.metrics.keys().cloned().collect();
+        names.sort();
+        names
+    };
+    let before = known(&store);
+    assert_eq!(before.len(), 3, "{before:?}");
+    assert!(!before.contains(&"old".to_owned()));
+    store.close_blocking().unwrap();
+    drop(store);
+    let store = open(&disk, settings);
+    assert_eq!(known(&store), before);
+}
+
+#[test]
+fn a_registration_that_changes_all_the_time_stays_bounded() {
+    let disk = SimulatedDisk::default();
+    let store = open(&disk, Settings::default());
+    for i in 0..EVENTS_MAX + 30 {
+        let mut registration = Registration::bare(RegistrationSource::Api);
+        registration.info = format!("{{\"n\":{i}}}");
+        store.register_blocking(agent(0), registration).unwrap();
+    }
+    let last = |store: &Store| {
+        let told = store.view().agent(&agent(0), Timestamp::MAX).unwrap();
+        (told.registered_at, told.registration.info)
+    };
+    let before = last(&store);
+    assert_eq!(before.1, format!("{{\"n\":{}}}", EVENTS_MAX + 29));
+    store.close_blocking().unwrap();
+    drop(store);
+    let store = open(&disk, Settings::default());
+    assert_eq!(last(&store), before);
+    let live = store.shared().live.lock();
+    let (_, entry) = live.catalog.agents().next().unwrap();
+    assert_eq!(entry.events.len(), EVENTS_MAX);
 }
