@@ -1,6 +1,7 @@
 //! The agent health alert (M12): raised once when an agent is unhealthy or stale, resolved when it is back.
 
-use crate::model::{AgentId, AgentStatus, Timestamp};
+use super::status::Verdict;
+use crate::model::{AgentId, AgentStatus, Alert};
 
 /// Name of the health alert, as in the document.
 pub const HEALTH_ALERT_NAME: &str = "Agent Health Issue";
@@ -20,6 +21,11 @@ pub enum HealthDecision {
         /// What the alert says.
         description: String,
     },
+    /// It still fires, for another reason.
+    Reword {
+        /// What the alert says from now on.
+        description: String,
+    },
     /// It is over.
     Resolve {
         /// What ended it.
@@ -27,61 +33,134 @@ pub enum HealthDecision {
     },
 }
 
-/// Decides from the status, what failed last, and whether the alert is firing.
+/// Decides from the status, what failed last, and the alert if it is firing.
 ///
-/// `unknown` (no contact yet) neither raises nor resolves it.
+/// It resolves only when there was a contact after it fired: right after a start of the server nobody is
+/// judged stale, which does not mean that anybody is back. `unknown` (no contact yet) neither raises nor
+/// resolves it.
 pub fn decide_health_alert(
     agent: &AgentId,
-    status: AgentStatus,
+    verdict: &Verdict,
     error: Option<&str>,
-    last_heartbeat: Option<Timestamp>,
-    is_firing: bool,
+    firing: Option<&Alert>,
 ) -> HealthDecision {
-    match (status, is_firing) {
-        (AgentStatus::Unhealthy | AgentStatus::Stale, false) => {
-            let error = match (status, error) {
-                (AgentStatus::Stale, _) => "no contact",
-                (_, Some(error)) => error,
-                (_, None) => "the last scrape or probe failed",
-            };
-            let since = last_heartbeat.map_or_else(
-                || " (never reached)".to_owned(),
-                |t| format!(" (last heartbeat {t})"),
-            );
+    let since = verdict.last_heartbeat.map_or_else(
+        || " (never reached)".to_owned(),
+        |t| format!(" (last heartbeat {t})"),
+    );
+    let describe = |error: &str| format!("{}{error}{since}", describes(agent));
+    match (verdict.status, firing) {
+        (AgentStatus::Stale, None) => HealthDecision::Fire {
+            description: describe(SILENT),
+        },
+        (AgentStatus::Unhealthy, None) => {
+            let error = error.unwrap_or("the last scrape or probe failed");
             HealthDecision::Fire {
-                description: format!("Agent {agent} is experiencing health issues: {error}{since}"),
+                description: describe(error),
             }
         }
-        (AgentStatus::Active, true) => HealthDecision::Resolve {
-            reason: "the agent is back".to_owned(),
+        (AgentStatus::Unhealthy, Some(alert)) => match error.map(describe) {
+            Some(description) if description != alert.description => {
+                HealthDecision::Reword { description }
+            }
+            _ => HealthDecision::Keep,
         },
+        (AgentStatus::Active, Some(alert))
+            if verdict.last_contact.is_some_and(|t| t > alert.fired_at) =>
+        {
+            HealthDecision::Resolve {
+                reason: "the agent is back".to_owned(),
+            }
+        }
         _ => HealthDecision::Keep,
     }
+}
+
+/// What ails an agent that is stale.
+const SILENT: &str = "no contact";
+
+/// How the alert's description begins, as in the document; what failed follows.
+fn describes(agent: &AgentId) -> String {
+    format!("Agent {agent} is experiencing health issues: ")
+}
+
+/// What failed, from the description of an agent's health alert.
+pub fn health_alert_error<'a>(agent: &AgentId, description: &'a str) -> &'a str {
+    description
+        .strip_prefix(&describes(agent))
+        .unwrap_or(description)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{AgentNo, OccurrenceNo, Severity, Timestamp};
 
     #[test]
-    fn raised_once_until_resolved() {
+    fn raised_once_until_there_is_contact_again() {
         let agent = AgentId::new("a7").unwrap();
-        let decide =
-            |status, firing| decide_health_alert(&agent, status, Some("refused"), None, firing);
-        assert!(
-            matches!(decide(AgentStatus::Unhealthy, false), HealthDecision::Fire { description }
-            if description == "Agent a7 is experiencing health issues: refused (never reached)")
+        let at = Timestamp::from_millis;
+        let alert = Alert {
+            occurrence: OccurrenceNo(0),
+            alert_id: health_alert_id(&agent),
+            name: HEALTH_ALERT_NAME.to_owned(),
+            severity: Severity::Critical,
+            description: "Agent a7 is experiencing health issues: refused (never reached)"
+                .to_owned(),
+            agent: AgentNo(1),
+            fired_at: at(100),
+            resolved_at: None,
+        };
+        let decide = |status, last_contact, error, firing| {
+            let verdict = Verdict {
+                status,
+                last_heartbeat: None,
+                last_contact,
+            };
+            decide_health_alert(&agent, &verdict, error, firing)
+        };
+        let fire = decide(AgentStatus::Unhealthy, None, Some("refused"), None);
+        assert_eq!(
+            fire,
+            HealthDecision::Fire {
+                description: alert.description.clone()
+            }
         );
-        assert_eq!(decide(AgentStatus::Unhealthy, true), HealthDecision::Keep);
+        assert_eq!(
+            health_alert_error(&agent, &alert.description),
+            "refused (never reached)"
+        );
+        let firing = Some(&alert);
+        assert_eq!(
+            decide(AgentStatus::Unhealthy, None, Some("refused"), firing),
+            HealthDecision::Keep
+        );
+        assert_eq!(
+            decide(AgentStatus::Unhealthy, None, None, firing),
+            HealthDecision::Keep
+        );
+        let other = decide(AgentStatus::Unhealthy, None, Some("timed out"), firing);
+        assert!(
+            matches!(other, HealthDecision::Reword { description } if description.contains("timed out"))
+        );
         assert!(matches!(
-            decide(AgentStatus::Stale, false),
+            decide(AgentStatus::Stale, None, None, None),
             HealthDecision::Fire { .. }
         ));
-        assert!(matches!(
-            decide(AgentStatus::Active, true),
-            HealthDecision::Resolve { .. }
-        ));
-        assert_eq!(decide(AgentStatus::Active, false), HealthDecision::Keep);
-        assert_eq!(decide(AgentStatus::Unknown, true), HealthDecision::Keep);
+        // Active by grace alone: no contact since it fired.
+        assert_eq!(
+            decide(AgentStatus::Active, Some(at(50)), None, firing),
+            HealthDecision::Keep
+        );
+        let back = decide(AgentStatus::Active, Some(at(101)), None, firing);
+        assert!(matches!(back, HealthDecision::Resolve { .. }));
+        assert_eq!(
+            decide(AgentStatus::Active, Some(at(101)), None, None),
+            HealthDecision::Keep
+        );
+        assert_eq!(
+            decide(AgentStatus::Unknown, None, None, firing),
+            HealthDecision::Keep
+        );
     }
 }

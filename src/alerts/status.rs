@@ -64,10 +64,12 @@ pub struct Verdict {
     pub status: AgentStatus,
     /// Time of the last recorded `up` = 1.
     pub last_heartbeat: Option<Timestamp>,
+    /// Time of the last contact of the present registration.
+    pub last_contact: Option<Timestamp>,
 }
 
 /// Judges the status at a moment:
-/// `unknown` without any `up`, probe or contact; `unhealthy` if the last `up` or the last probe is 0; `stale` if the
+/// `unknown` without any `up` yet; `unhealthy` if the last `up` or the last probe is 0; `stale` if the
 /// last contact is older than some of the agent's intervals; else `active`. Within one interval after
 /// the server's start nothing is stale.
 pub fn judge_status(
@@ -86,29 +88,27 @@ pub fn judge_status(
     let in_grace = inputs
         .run_start
         .is_some_and(|start| at.since(start) < interval_ms);
-    // A probe proves the agent alive where nothing else is collected from it.
-    let probed = inputs.last_probe.filter(|s| s.value == 1.0).map(|s| s.time);
-    let last_contact = [last_heartbeat, inputs.last_contact, probed]
+    let last_contact = [last_heartbeat, inputs.last_contact]
         .into_iter()
         .flatten()
         .filter(|t| counts(*t))
         .max();
-    let status = if failed(inputs.last_up) || failed(inputs.last_probe) {
+    let is_reached = inputs.last_up.is_some_and(|up| counts(up.time));
+    let status = if !is_reached {
+        AgentStatus::Unknown
+    } else if failed(inputs.last_up) || failed(inputs.last_probe) {
         AgentStatus::Unhealthy
+    } else if last_contact.is_none_or(|t| at.since(t) > policy.stale_after_ms(registration))
+        && !in_grace
+    {
+        AgentStatus::Stale
     } else {
-        match last_contact {
-            None => AgentStatus::Unknown,
-            Some(contact)
-                if at.since(contact) > policy.stale_after_ms(registration) && !in_grace =>
-            {
-                AgentStatus::Stale
-            }
-            Some(_) => AgentStatus::Active,
-        }
+        AgentStatus::Active
     };
     Verdict {
         status,
         last_heartbeat,
+        last_contact,
     }
 }
 

@@ -127,7 +127,7 @@ fn denial(why: Denied) -> Problem {
             .challenge(r#"Bearer realm="longwatch", error="invalid_token""#),
         Denied::Forbidden => Problem::new(
             StatusCode::FORBIDDEN,
-            "this token's role does not allow this request",
+            "this token does not allow this request: its role, or the agent it is bound to, is another",
         ),
     }
 }

@@ -185,7 +185,14 @@ impl From<BodyError> for Problem {
             BodyError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         };
-        Self::new(status, error.to_string())
+        let detail = error.to_string();
+        Self {
+            errors: vec![InputError {
+                pointer: "#".to_owned(),
+                detail: detail.clone(),
+            }],
+            ..Self::new(status, detail)
+        }
     }
 }
 

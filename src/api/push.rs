@@ -47,6 +47,10 @@ pub(super) async fn metrics(
         .await?;
     let metrics = &edge.context.metrics;
     metrics.exemplars_dropped.inc_by(exemplars_dropped);
+    let unread = total.saturating_sub(batch.len());
+    if unread > 0 {
+        metrics.reject("malformed", unread as u64);
+    }
     let appended = record(&edge, id, batch, now).await?;
     Ok(Json(answer(total, &origin, errors, appended.rejected)))
 }

@@ -203,6 +203,9 @@ fn check_label<'a>(name: &str, value: &'a Value, limits: &Limits) -> Result<&'a 
     if name.is_empty() {
         return Err("a label's name must not be empty".to_owned());
     }
+    if matches!(name, "agent_id" | "instance") || name.starts_with("__") {
+        return Err("this label is set by longwatch itself".to_owned());
+    }
     if name.len() > limits.label_name_bytes {
         let most = limits.label_name_bytes;
         return Err(format!("its name has more than {most} bytes"));

@@ -116,8 +116,13 @@ impl Running {
     /// Waits for a signal, then ends: no new requests, those under way are finished, what waits is
     /// committed, the file is closed.
     pub(super) async fn until_signal(mut self) -> Result<(), StartError> {
-        let signal = self.signals.next().await;
-        tracing::info!("{signal}: ending");
+        let mut failed = self.store.failed();
+        tokio::select! {
+            signal = self.signals.next() => tracing::info!("{signal}: ending"),
+            _ = failed.wait_for(|failed| *failed) => {
+                return Err(StartError::Other(anyhow::anyhow!("the database can no longer be written")));
+            }
+        }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.ready
             .send_replace(Readiness::NotReady("shutting down".to_owned()));

@@ -2,11 +2,12 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM (systemd, kubectl) and SIGINT (Ctrl-C).
+/// SIGTERM (systemd, kubectl), SIGINT (Ctrl-C) and SIGHUP (the terminal is gone).
 #[derive(Debug)]
 pub(super) struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl EndSignals {
@@ -15,6 +16,7 @@ impl EndSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -23,6 +25,7 @@ impl EndSignals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 }

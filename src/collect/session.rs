@@ -255,6 +255,8 @@ impl ScrapeSession {
 pub(super) struct ProbeSession {
     agent: AgentId,
     up: Option<bool>,
+    /// Whether its last probe was the agent's `up` too.
+    is_alone: bool,
     began: bool,
     described: bool,
 }
@@ -266,6 +268,7 @@ impl ProbeSession {
             agent,
             up: None,
             began: false,
+            is_alone: false,
             described: false,
         }
     }
@@ -280,8 +283,14 @@ impl ProbeSession {
         self.up
     }
 
-    /// A probe begun at `at` succeeded, or failed with an error.
-    pub(super) fn result(&mut self, error: Option<String>, at: Timestamp) -> Append {
+    /// A probe begun at `at` succeeded, or failed with an error. Where nothing is scraped, the probe alone
+    /// tells whether the agent is reached, and is its `up` too.
+    pub(super) fn result(
+        &mut self,
+        error: Option<String>,
+        at: Timestamp,
+        is_alone: bool,
+    ) -> Append {
         let up = error.is_none();
         self.began = true;
         let mut batch = Batch::new();
@@ -291,6 +300,10 @@ impl ProbeSession {
             at,
             f64::from(u8::from(up)),
         );
+        self.is_alone = is_alone;
+        if is_alone {
+            put(&mut batch, names::UP, at, f64::from(u8::from(up)));
+        }
         if !self.described {
             let help = "Whether the health endpoint answered with success";
             batch.metadata.push(gauge(names::HEALTH_PROBE_UP, help, ""));
@@ -313,6 +326,9 @@ impl ProbeSession {
         self.up = None;
         let mut batch = Batch::new();
         put(&mut batch, names::HEALTH_PROBE_UP, at, STALE_MARKER);
+        if self.is_alone {
+            put(&mut batch, names::UP, at, STALE_MARKER);
+        }
         Some(Append {
             agent: self.agent.clone(),
             batch,

@@ -257,7 +257,7 @@ impl Duty for Probes {
             }
             _ => {}
         }
-        self.0.result(error, at)
+        self.0.result(error, at, plan.metrics_endpoint.is_none())
     }
 
     fn end(&mut self, at: Timestamp) -> Option<Append> {

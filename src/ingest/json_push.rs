@@ -12,7 +12,7 @@ use super::{
     rows::{Label, Refusal, Rows},
     shown::Shown,
 };
-use crate::model::{Limits, MetricMetadata, Timestamp};
+use crate::model::{Limits, MetricMetadata, Timestamp, is_derived_metric};
 
 /// Reads the body of a push: `{"metrics":[{"name","type"?,"value","labels"?,"timestamp"?}]}`. Metrics
 /// without a timestamp get `now`. A bad metric is reported and the others are kept; unknown keys are
@@ -22,7 +22,7 @@ use crate::model::{Limits, MetricMetadata, Timestamp};
 /// [`BodyError::Syntax`] when the body is not such a document, [`BodyError::Limit`] when it holds more
 /// samples than one body may.
 pub fn parse_push(body: &[u8], now: Timestamp, limits: &Limits) -> Result<Parsed, BodyError> {
-    parse_document(body, now, false, limits)
+    parse(body, now, false, true, limits)
 }
 
 /// The same document as [`parse_push`] takes, from a target that may be allowed to name `agent_id`,
@@ -31,6 +31,16 @@ pub(super) fn parse_document(
     body: &[u8],
     at: Timestamp,
     honor_labels: bool,
+    limits: &Limits,
+) -> Result<Parsed, BodyError> {
+    parse(body, at, honor_labels, false, limits)
+}
+
+fn parse(
+    body: &[u8],
+    at: Timestamp,
+    honor_labels: bool,
+    is_push: bool,
     limits: &Limits,
 ) -> Result<Parsed, BodyError> {
     // Some editors and shells begin UTF-8 with a byte order mark.
@@ -43,6 +53,7 @@ pub(super) fn parse_document(
         body,
         at: start,
         now: at,
+        is_push,
         rows: Rows::new(limits, honor_labels),
         kinds: HashMap::new(),
         labels: Vec::new(),
@@ -57,6 +68,8 @@ struct Document<'a, 'l> {
     body: &'a [u8],
     at: usize,
     now: Timestamp,
+    /// Whether it was pushed; a collector sorts out itself what a target may not say.
+    is_push: bool,
     rows: Rows<'l>,
     /// Place in the metadata of each metric seen.
     kinds: HashMap<Cow<'a, str>, usize>,
@@ -171,6 +184,9 @@ impl<'a> Document<'a, '_> {
                         return Err(refused(
                             "a name must not hold control characters".to_owned(),
                         ));
+                    }
+                    if self.is_push && labels.is_empty() && is_derived_metric(&metric.name) {
+                        return Err(refused("longwatch records this series itself".to_owned()));
                     }
                     let time = metric.time.unwrap_or(self.now);
                     let pushed =

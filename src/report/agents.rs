@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    alerts::HEALTH_ALERT_NAME,
+    alerts::{HEALTH_ALERT_NAME, health_alert_error},
     model::{Agent, AgentNo, Alert, History, ReadError, Timestamp, Window},
 };
 
@@ -72,7 +72,9 @@ fn one(
         "labels": labels,
         "info": info,
         "health_score": number_value(health.score),
-        "last_error": errors.get(&agent.no).map(|alert| alert.description.as_str()),
+        "last_error": errors
+            .get(&agent.no)
+            .map(|alert| health_alert_error(&agent.id, &alert.description)),
     });
     if let (Some(time), Some(map)) = (agent.deregistered_at, shown.as_object_mut()) {
         map.insert("deregistered_at".to_owned(), json!(time.to_rfc3339()));
@@ -80,20 +82,13 @@ fn one(
     Ok(shown)
 }
 
-/// The health alert of each agent that fires, else the one that fired last.
+/// The health alert of each agent that fires: an agent that is back has no error.
 fn last_errors(alerts: &[Alert], at: Timestamp) -> HashMap<AgentNo, &Alert> {
-    let mut last: HashMap<AgentNo, &Alert> = HashMap::new();
-    for alert in alerts.iter().filter(|a| a.name == HEALTH_ALERT_NAME) {
-        let rank = |a: &Alert| (a.is_firing_at(at), a.fired_at);
-        last.entry(alert.agent)
-            .and_modify(|known| {
-                if rank(alert) >= rank(known) {
-                    *known = alert;
-                }
-            })
-            .or_insert(alert);
-    }
-    last
+    alerts
+        .iter()
+        .filter(|a| a.name == HEALTH_ALERT_NAME && a.is_firing_at(at))
+        .map(|a| (a.agent, a))
+        .collect()
 }
 
 /// The URL with a user's name and password replaced, so that answers hold no secret.

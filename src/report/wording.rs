@@ -38,7 +38,7 @@ pub(super) fn percent_of(share: f64) -> String {
     }
     let permille = (share * 1000.0).floor();
     if share > 0.0 && permille == 0.0 {
-        return "below 0.1".to_owned();
+        return "less than 0.1".to_owned();
     }
     format!("{:.1}", permille / 10.0)
 }
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(one_digit(f64::NEG_INFINITY), "-Inf");
         assert_eq!(percent_of(0.999_999), "99.9");
         assert_eq!(percent_of(1.0), "100");
-        assert_eq!(percent_of(0.000_002), "below 0.1");
+        assert_eq!(percent_of(0.000_002), "less than 0.1");
         assert_eq!(counted(1, "agent"), "1 agent");
         assert_eq!(duration(61_500), "1m1s");
     }

@@ -302,6 +302,7 @@ impl Committer {
         }
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.metrics.commits.inc();
+        draft.tell_alerts();
         self.shared
             .metrics
             .commit_seconds

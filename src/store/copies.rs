@@ -1,6 +1,6 @@
 //! Copies: reading them offline, checking them, making them.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs::File, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use redb::{
     Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTable,
@@ -227,7 +227,9 @@ pub fn snapshot_file(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, OpenError> {
     let (copy, _) = open_and_load(from)?;
+    // A copy holds what the original holds, so it is as private as a new database.
     let target = File::options()
+        .mode(0o600)
         .read(true)
         .write(true)
         .create_new(true)

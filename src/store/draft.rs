@@ -21,6 +21,7 @@ use crate::{
     model::{
         AgentId, AgentNo, Alert, AlertEvent, AlertEventKind, Contact, MetricMetadata, OccurrenceNo,
         Registration, RegistrationSource, SeriesKey, SeriesNo, Severity, Timestamp,
+        is_derived_metric,
     },
     telemetry::OwnMetrics,
 };
@@ -277,13 +278,16 @@ impl<'a> Draft<'a> {
             ));
         }
         let key = SeriesKey::from_bytes(key).ok_or("the series' key is not in canonical form")?;
-        if entry.series.entries().len() >= limits.series_per_agent {
+        // What longwatch records of an agent is bounded by the number of agents, and must not be lost to an
+        // agent's own series.
+        let is_own = key.labels().next().is_none() && is_derived_metric(key.name());
+        if !is_own && entry.series.entries().len() >= limits.series_per_agent {
             return Err(format!(
                 "new series {key} of agent `{}`: the agent has {} series already (limits.series_per_agent)",
                 entry.id, limits.series_per_agent
             ));
         }
-        if self.catalog.series_total() >= limits.series_total {
+        if !is_own && self.catalog.series_total() >= limits.series_total {
             return Err(format!(
                 "new series {key} of agent `{}`: there are {} series already (limits.series_total)",
                 entry.id, limits.series_total
@@ -426,15 +430,9 @@ impl<'a> Draft<'a> {
         let verdict =
             alerts::judge_status(&inputs, registration, &self.settings.policy, self.clock_now);
         let alert_id = alerts::health_alert_id(&entry.id);
-        let is_firing = self.catalog.firing(agent, &alert_id).is_some();
-        let error = liveness.error().map(str::to_owned);
-        let decision = alerts::decide_health_alert(
-            &entry.id,
-            verdict.status,
-            error.as_deref(),
-            verdict.last_heartbeat,
-            is_firing,
-        );
+        let firing = self.catalog.firing(agent, &alert_id).cloned();
+        let decision =
+            alerts::decide_health_alert(&entry.id, &verdict, liveness.error(), firing.as_deref());
         match decision {
             HealthDecision::Keep => {}
             HealthDecision::Fire { description } => {
@@ -449,6 +447,15 @@ impl<'a> Draft<'a> {
                     resolved_at: None,
                 };
                 self.put_alert(alert, AlertEventKind::Fired, description);
+            }
+            HealthDecision::Reword { description } => {
+                // The alert stays the same one; only what it says is brought up to date.
+                if let Some(firing) = firing {
+                    self.keep_alert(Alert {
+                        description,
+                        ..Alert::clone(&firing)
+                    });
+                }
             }
             HealthDecision::Resolve { reason } => {
                 self.resolve_health_alert(agent, &entry.id, &reason);
@@ -478,6 +485,10 @@ impl<'a> Draft<'a> {
             reason,
         };
         self.alert_events.push((alert.agent, event));
+        self.keep_alert(alert);
+    }
+
+    fn keep_alert(&mut self, alert: Alert) {
         Arc::make_mut(&mut self.catalog).put_alert(alert.clone());
         self.alerts.push(alert);
     }
@@ -577,6 +588,22 @@ impl<'a> Draft<'a> {
             table.insert(key, encode_alert_event(event).as_slice())?;
         }
         Ok(())
+    }
+
+    /// Tells the log of alerts that fired or resolved.
+    pub(super) fn tell_alerts(&self) {
+        for (agent, event) in &self.alert_events {
+            let agent = self
+                .catalog
+                .agent(*agent)
+                .map(|a| a.id.as_str())
+                .unwrap_or_default();
+            let reason = event.reason.as_str();
+            match event.kind {
+                AlertEventKind::Fired => tracing::warn!(agent, reason, "health alert fires"),
+                AlertEventKind::Resolved => tracing::info!(agent, reason, "health alert resolved"),
+            }
+        }
     }
 
     /// Puts the committed samples into the heads.

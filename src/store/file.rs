@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -133,7 +134,13 @@ pub(super) fn open_for_writing(
     now_ms: i64,
 ) -> Result<Opened, OpenError> {
     if !path.try_exists().map_err(|e| io_error(path, e))? {
-        create(path, now_ms)?;
+        // A link to a place where nothing is yet gets its database there.
+        let linked = std::fs::read_link(path).ok();
+        let parent = path.parent().unwrap_or(Path::new(""));
+        create(
+            &linked.map_or_else(|| path.to_owned(), |to| parent.join(to)),
+            now_ms,
+        )?;
     }
     let mut file = OpenOptions::new()
         .read(true)
@@ -225,6 +232,14 @@ fn create(path: &Path, now_ms: i64) -> Result<(), OpenError> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
+    if !directory.is_dir() {
+        let why = format!("there is no folder {}", directory.display());
+        let source = io::Error::new(io::ErrorKind::NotADirectory, why);
+        return Err(OpenError::Io {
+            path: path.to_owned(),
+            source,
+        });
+    }
     let temporary = tempfile::Builder::new()
         .prefix(".longwatch-")
         .suffix(".new")
@@ -379,7 +394,11 @@ fn keep_copy_of_old(path: &Path, file: &File, version: u32) -> Result<(), OpenEr
     let mut source = file;
     io::Seek::rewind(&mut source)
         .and_then(|()| {
-            let mut copy = OpenOptions::new().write(true).create_new(true).open(&to)?;
+            let mut copy = OpenOptions::new()
+                .mode(0o600)
+                .write(true)
+                .create_new(true)
+                .open(&to)?;
             io::copy(&mut source, &mut copy)?;
             copy.sync_all()
         })

@@ -140,15 +140,12 @@ fn load_catalog(path: &Path, transaction: &ReadTransaction) -> Result<Catalog, O
     each_row!(path, transaction, tables::RUNS, |start, bytes| {
         let record = RunRecord::decode(bytes).map_err(bad)?;
         let start = Timestamp::from_millis(start);
-        match record.end_ms {
-            Some(end) => runs.push(Run {
-                start,
-                end: Timestamp::from_millis(end),
-            }),
-            None => {
-                catalog.open_run = Some(start);
-                catalog.open_run_version = record.version;
-            }
+        if let Some(end) = record.end_ms {
+            let end = Timestamp::from_millis(end);
+            runs.push(Run { start, end });
+        } else {
+            catalog.open_run = Some(start);
+            catalog.open_run_version = record.version;
         }
     });
     catalog.past_runs = runs.into();

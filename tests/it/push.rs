@@ -354,3 +354,32 @@ async fn no_pusher_writes_as_another_agent() {
         json!({"exported_agent_id": "victim", "exported_job": "j", "exported_instance": "i", "own": "1"})
     );
 }
+
+#[tokio::test]
+async fn what_longwatch_records_itself_is_not_pushed() {
+    let server = Server::start();
+    let body = json!({"metrics": [
+        {"name": "up", "value": 0},
+        {"name": "agent_health_score", "value": 100},
+        {"name": "up", "value": 0, "labels": {"target": "other"}},
+        {"name": "mine", "value": 1},
+    ]});
+    let told = server
+        .post_json("/api/v1/agents/p/metrics", &body)
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (told["accepted"].as_u64(), told["rejected"].as_u64()),
+        (Some(2), Some(2)),
+        "{told}"
+    );
+    assert_eq!(told["errors"][0]["index"], 0, "{told}");
+    let agent = server.get_json("/api/v1/agents/p").await;
+    assert_eq!(agent["status"], "active", "{agent}");
+    let metrics = server.get("/metrics").await.expect(200).text();
+    assert!(
+        metrics.contains("longwatch_samples_rejected_total{by=\"malformed\"} 2"),
+        "{metrics}"
+    );
+}

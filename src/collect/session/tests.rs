@@ -162,16 +162,23 @@ fn an_agent_cannot_tell_its_own_status() {
 fn probes_record_one_series() {
     let mut session = ProbeSession::new(AgentId::new("a").unwrap());
     assert!(session.end(at(0)).is_none());
-    let good = session.result(None, at(1));
+    let good = session.result(None, at(1), false);
     assert_eq!(rows(&good), [("health_probe_up".to_owned(), 1.0)]);
     assert_eq!(good.contact, Some(Contact::Probe { error: None }));
     assert_eq!(good.urgency, Urgency::Prompt);
-    assert_eq!(session.result(None, at(2)).urgency, Urgency::Relaxed);
-    let bad = session.result(Some("status 500".to_owned()), at(3));
+    assert_eq!(session.result(None, at(2), false).urgency, Urgency::Relaxed);
+    let bad = session.result(Some("status 500".to_owned()), at(3), false);
     assert_eq!(rows(&bad), [("health_probe_up".to_owned(), 0.0)]);
     assert_eq!(bad.urgency, Urgency::Prompt);
     assert_eq!(ended(&session.end(at(4)).unwrap()), ["health_probe_up"]);
     assert!(session.end(at(5)).is_none());
+    // Where nothing is scraped it is the agent's `up` as well.
+    let alone = session.result(None, at(6), true);
+    assert_eq!(value(&alone, "up"), Some(1.0));
+    assert_eq!(
+        ended(&session.end(at(7)).unwrap()),
+        ["health_probe_up", "up"]
+    );
 }
 
 const NAMES: [&str; 6] = ["m0", "m1", "m2", "m3", "m4", "m5"];

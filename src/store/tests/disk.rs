@@ -105,8 +105,9 @@ impl StorageBackend for SimulatedDisk {
         if platter.is_cut_off {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        platter.durable = platter.written.clone();
-        platter.unsynced.clear();
+        for change in std::mem::take(&mut platter.unsynced) {
+            apply(&mut platter.durable, &change);
+        }
         Ok(())
     }
 

@@ -23,6 +23,19 @@ pub(super) const NOW: i64 = 20_000 * DAY_MS + DAY_MS / 3;
 
 /// A store on a simulated disk whose clock stands still.
 pub(super) fn open(disk: &SimulatedDisk, settings: Settings) -> Store {
+    open_with(
+        disk,
+        settings,
+        Arc::new(ManualClock::new(Timestamp::from_millis(NOW))),
+    )
+}
+
+/// The same with a clock that the test moves.
+pub(super) fn open_with(
+    disk: &SimulatedDisk,
+    settings: Settings,
+    clock: Arc<ManualClock>,
+) -> Store {
     let path = Path::new("simulated");
     let counters = Arc::new(FileCounters::default());
     let is_new = redb::StorageBackend::len(disk).unwrap() == 0;
@@ -35,7 +48,6 @@ pub(super) fn open(disk: &SimulatedDisk, settings: Settings) -> Store {
         file::initialise(&database, [7; 16], NOW).unwrap();
     }
     let facts = file::read_facts(path, &database).unwrap();
-    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
     let metrics = Arc::new(OwnMetrics::default());
     Store::start(
         path,

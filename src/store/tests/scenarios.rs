@@ -1,12 +1,14 @@
 //! Single stories that the property test does not tell.
 
+use std::sync::Arc;
+
 use super::{
     disk::SimulatedDisk,
-    model::{NOW, agent, open},
+    model::{NOW, agent, open, open_with},
 };
 use crate::{
     model::{
-        Batch, Contact, DAY_MS, Limits, MetricKind, MetricMetadata, Registration,
+        Batch, Contact, DAY_MS, Limits, ManualClock, MetricKind, MetricMetadata, Registration,
         RegistrationSource, Timestamp, Window, names,
     },
     store::{
@@ -339,4 +341,63 @@ fn a_registration_that_changes_all_the_time_stays_bounded() {
     let live = store.shared().live.lock();
     let (_, entry) = live.catalog.agents().next().unwrap();
     assert_eq!(entry.events.len(), EVENTS_MAX);
+}
+
+#[test]
+fn an_agent_with_too_many_series_is_still_seen() {
+    let limits = Limits {
+        series_per_agent: 2,
+        series_total: 2,
+        ..Limits::default()
+    };
+    let store = open(
+        &SimulatedDisk::default(),
+        Settings {
+            limits,
+            ..Settings::default()
+        },
+    );
+    push(&store, &[("a", NOW, 1.0), ("b", NOW, 2.0)], None).unwrap();
+    let appended = push(
+        &store,
+        &[("c", NOW, 1.0), (names::UP, NOW, 1.0)],
+        Some(Contact::Push),
+    )
+    .unwrap();
+    assert_eq!((appended.accepted, appended.rejected.len()), (1, 1));
+    let view = store.view();
+    let no = view.agent(&agent(0), Timestamp::MAX).unwrap().no;
+    assert_eq!(view.series(no, Some(names::UP)).len(), 1);
+}
+
+#[test]
+fn a_start_of_the_server_brings_nobody_back() {
+    let disk = SimulatedDisk::default();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let store = open_with(&disk, Settings::default(), Arc::clone(&clock));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    // Silent for longer than a push-only agent may be. The registration is made before, as of the contact.
+    push(
+        &store,
+        &[(names::UP, NOW - 29_000, 1.0)],
+        Some(Contact::Push),
+    )
+    .unwrap();
+    clock.set(Timestamp::from_millis(NOW + 120_000));
+    runtime.block_on(store.judge_stale()).unwrap();
+    let everything = Window::until(Timestamp::MAX);
+    let fired = store.view().alerts(everything).unwrap();
+    assert_eq!(fired.len(), 1);
+    store.close_blocking().unwrap();
+    drop(store);
+    clock.set(Timestamp::from_millis(NOW + 121_000));
+    let store = open_with(&disk, Settings::default(), clock);
+    runtime.block_on(store.judge_stale()).unwrap();
+    assert_eq!(
+        store.view().alerts(everything).unwrap(),
+        fired,
+        "it fires on"
+    );
 }
