@@ -31,7 +31,7 @@ use crate::telemetry::OwnMetrics;
 /// beside that, which is hyper's own limit.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// A client that takes nothing of its answer for so long is cut off.
-const WRITE_STALL: Duration = Duration::from_secs(60);
+const WRITE_STALL: Duration = Duration::from_mins(1);
 /// Requests under way at the end may take so long.
 const GRACE: Duration = Duration::from_secs(10);
 /// Pause after an error that accepting again at once would only repeat (no file handles left).

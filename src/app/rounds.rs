@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Scores are recorded so often.
-const SCORE_INTERVAL: Duration = Duration::from_secs(60);
+const SCORE_INTERVAL: Duration = Duration::from_mins(1);
 /// The first scores are recorded so soon after the start, when the first scrapes are in.
 const SCORE_DELAY: Duration = Duration::from_secs(10);
 /// Agents that went silent are looked for so often.

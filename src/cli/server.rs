@@ -26,7 +26,7 @@ const PROBLEM_BYTES_MAX: usize = 64 << 10;
 const TOKEN_BYTES_MAX: u64 = 4 << 10;
 /// A server that says nothing for so long is given up. It prepares a snapshot of 10 GB in about 80 s
 /// before it sends the first byte.
-const SILENCE_MAX: Duration = Duration::from_secs(600);
+const SILENCE_MAX: Duration = Duration::from_mins(10);
 
 /// Variable that holds a token.
 const TOKEN_VARIABLE: &str = "LONGWATCH_TOKEN";

@@ -33,7 +33,7 @@ const LOG_RECORDS_MAX: u64 = 50_000;
 /// Upkeep is looked after at least so often.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Old data is looked for so often.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
+const RETENTION_INTERVAL: Duration = Duration::from_mins(10);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 

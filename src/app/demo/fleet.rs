@@ -22,7 +22,7 @@ use crate::model::{AgentId, BadAgentId, Clock, Registration, RegistrationSource,
 /// Interval of the simulated agents, in milliseconds.
 const INTERVAL_MS: i64 = 2_000;
 /// A silent agent's connection is kept so long; every time-out is shorter.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 struct World {

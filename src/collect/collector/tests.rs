@@ -58,7 +58,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), met)
+        tokio::time::timeout(Duration::from_mins(1), met)
             .await
             .unwrap_or_else(|_| panic!("never: {what}"));
     }
