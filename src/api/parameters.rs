@@ -47,7 +47,7 @@ impl Parameters {
                     format!("is no parameter here; {expected}"),
                 ));
             }
-            if !is_label && found.iter().any(|(n, _)| *n == name) {
+            if found.iter().any(|(n, _)| *n == name) {
                 return Err(Problem::parameter(&name, "is given twice"));
             }
             found.push((name.into_owned(), value.into_owned()));

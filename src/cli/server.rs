@@ -66,7 +66,11 @@ pub(super) struct Server {
 impl Server {
     /// A server by its URL; nothing is sent yet.
     pub(super) fn new(url: &str, token: &TokenArgs) -> Result<Self, Failure> {
-        let base = Url::parse(url).map_err(|e| usage(format!("--url: not a URL: {e}")))?;
+        let base = Url::parse(url).map_err(|e| {
+            usage(format!(
+                "--url: not a URL ({e}); give one such as http://127.0.0.1:7464"
+            ))
+        })?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(usage("--url: must begin with http:// or https://"));
         }

@@ -58,7 +58,7 @@ pub const AGENT_KEYS: [AgentKey; 8] = [
     AgentKey {
         key: "pid",
         form: "number, 1 to 4294967295",
-        meaning: "A process on this host whose cpu and memory are the agent's.",
+        meaning: "The agent's process on this host. Kept with the registration; this release does not sample it yet.",
     },
     AgentKey {
         key: "labels",

@@ -141,11 +141,21 @@ fn usage_deduction(
         points,
         reason: format!(
             "average {factor} usage {} % is above {threshold} %",
-            one_digit(average)
+            told_above(average, threshold)
         ),
         value: Figure::Number(average),
         threshold: Figure::Number(threshold),
     })
+}
+
+/// The average with one digit, or with all where one would read as the threshold itself.
+fn told_above(average: f64, threshold: f64) -> String {
+    let short = one_digit(average);
+    if short == one_digit(threshold) {
+        average.to_string()
+    } else {
+        short
+    }
 }
 
 fn status_deduction(status: AgentStatus, weights: &HealthWeights) -> Option<Deduction> {
