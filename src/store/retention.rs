@@ -10,8 +10,8 @@ use crate::model::{AgentNo, DAY_MS, Timestamp};
 /// Deletes days of blocks that lie wholly before the retention, and alerts that resolved before theirs.
 /// Tells whether samples were deleted.
 ///
-/// A clock that is far ahead of the file's last commit is not trusted: a machine that boots with a wrong
-/// date must not lose its history.
+/// A clock that is far ahead of the file's last commit is not trusted: a wrong date at boot must not delete
+/// history before anybody can set it right.
 pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
     let Some(last_commit) = shared.live.lock().last_commit else {
         return Ok(false);
