@@ -2,11 +2,14 @@
 
 mod bits;
 mod block;
+mod buckets;
 mod corrupt;
+mod day;
 mod decimal;
 mod integers;
 mod record;
 mod runs;
+mod sealed;
 pub mod times;
 pub mod values;
 pub mod varint;
@@ -16,7 +19,14 @@ pub use block::{
     Block, BlockError, Entry, SERIES_SAMPLES_MAX, STATISTICS_SAMPLES_MIN, SeriesColumns,
     Statistics, encode_block,
 };
+pub use buckets::{
+    BucketRow, Buckets, CounterBorders, SUM_PARTS_MAX, SeriesBuckets, encode_buckets,
+};
 pub use corrupt::Corrupt;
+pub use day::{
+    CountsAt, DISTINCT_VALUES_MAX, Day, DayEntry, DaySeries, NumberStatistics, ValueCounts,
+    encode_day, sum_parts,
+};
 pub use record::{
     AgentEvent, AgentRecord, MetricRecord, RecordError, RunRecord, SeriesRecord, decode_alert,
     decode_alert_event, decode_policy, encode_alert, encode_alert_event, encode_policy,
