@@ -8,6 +8,8 @@ use redb::WriteTransaction;
 
 #[path = "0001_initial/step.rs"]
 mod initial;
+#[path = "0002_rollups/step.rs"]
+mod rollups;
 
 /// One step: what brings a file from `version - 1` to `version`.
 pub(crate) struct Step {
@@ -18,7 +20,13 @@ pub(crate) struct Step {
 }
 
 /// All steps. The last one's version is the one this binary writes.
-pub(crate) const STEPS: &[Step] = &[Step {
-    version: 1,
-    apply: initial::apply,
-}];
+pub(crate) const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        apply: initial::apply,
+    },
+    Step {
+        version: 2,
+        apply: rollups::apply,
+    },
+];

@@ -36,7 +36,7 @@ const PARTS_SHIFT: u8 = 5;
 /// Doubles that are kept of a bucket's sum.
 pub const SUM_PARTS_MAX: usize = 3;
 /// Buckets of one series and day, at most: five minutes, and one for the sample at midnight.
-pub const ROWS_MAX: usize = 289;
+const ROWS_MAX: usize = 289;
 /// Integers that a double holds exactly (2^53).
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 

@@ -8,16 +8,13 @@ use redb::ReadableTable;
 use super::{
     catalog::Catalog,
     head::{AgentHead, Heads},
+    merge::unsettle,
+    packing::{Packed, SeriesRun, is_small, pack_quickly},
     pieces::ordered,
     tables::{self, BlockKey, meta},
 };
-use crate::{
-    codec::{SERIES_SAMPLES_MAX, SeriesColumns, encode_block},
-    model::{AgentNo, SeriesNo, Timestamp},
-};
+use crate::model::{AgentNo, SeriesNo, Timestamp};
 
-/// Samples of one block: near 64 KiB at two bytes each.
-const BLOCK_SAMPLES_MAX: usize = 32_768;
 /// Samples that one slice moves; some ten milliseconds of work.
 const SLICE_SAMPLES_MAX: usize = 50_000;
 
@@ -73,13 +70,19 @@ impl Checkpoint {
             };
             samples += head.samples();
             let groups = groups_of(head, entry.series.entries().iter().map(|s| (s.no, s.group)));
+            let mut small: BTreeMap<i32, u32> = BTreeMap::new();
             for ((day, group), series) in groups {
-                for (start, bytes) in blocks_of(&series) {
+                let of_day = small.entry(day).or_default();
+                for Packed { start, bytes } in pack_quickly(&series) {
                     let key: BlockKey = (day, agent.0, group, start, last_sequence);
                     blocks.insert(key, bytes.as_slice())?;
                     slice.blocks += 1;
                     slice.block_bytes += bytes.len() as u64;
+                    *of_day += u32::from(is_small(bytes.len()));
                 }
+            }
+            for (day, small) in small {
+                unsettle(transaction, day, agent, small, last_sequence)?;
                 slice.changed_days.push((agent, day));
             }
             flushed.insert(agent.0, last_sequence)?;
@@ -118,82 +121,31 @@ fn trim_log(
     Ok(())
 }
 
-type Samples = Vec<(i64, f64)>;
-
 /// Samples of a head by UTC day and group, each series ordered by time; series ascending by number.
 fn groups_of(
     head: &AgentHead,
     series: impl Iterator<Item = (SeriesNo, u32)>,
-) -> BTreeMap<(i32, u32), Vec<(SeriesNo, Samples)>> {
-    let mut groups: BTreeMap<(i32, u32), Vec<(SeriesNo, Samples)>> = BTreeMap::new();
+) -> BTreeMap<(i32, u32), Vec<SeriesRun>> {
+    let mut groups: BTreeMap<(i32, u32), Vec<SeriesRun>> = BTreeMap::new();
     for (slot, (no, group)) in series.enumerate() {
         let Some(series) = head.series(slot) else {
             continue;
         };
+        let sorted;
         let samples = if series.is_ordered() {
-            series.arrived().to_vec()
+            series.arrived()
         } else {
-            ordered(series.arrived())
+            sorted = ordered(series.arrived());
+            &sorted
         };
         let day_of = |sample: &(i64, f64)| Timestamp::from_millis(sample.0).day();
         for of_day in samples.chunk_by(|a, b| day_of(a) == day_of(b)) {
+            let (times, values) = of_day.iter().copied().unzip();
             groups
                 .entry((day_of(&of_day[0]), group))
                 .or_default()
-                .push((no, of_day.to_vec()));
+                .push(SeriesRun { no, times, values });
         }
     }
     groups
-}
-
-/// Blocks of one group of one day with their first time. Too many samples are cut in time, so that
-/// every block of the group covers a stretch of its own.
-fn blocks_of(series: &[(SeriesNo, Samples)]) -> Vec<(i64, Vec<u8>)> {
-    let total: usize = series.iter().map(|(_, s)| s.len()).sum();
-    let longest = series.iter().map(|(_, s)| s.len()).max().unwrap_or(0);
-    let first = series.iter().filter_map(|(_, s)| Some(s.first()?.0)).min();
-    let last = series.iter().filter_map(|(_, s)| Some(s.last()?.0)).max();
-    let (Some(first), Some(last)) = (first, last) else {
-        return Vec::new();
-    };
-    if (total > BLOCK_SAMPLES_MAX || longest > SERIES_SAMPLES_MAX) && first < last {
-        let middle = first + (last - first) / 2;
-        let part = |keep: &dyn Fn(i64) -> bool| -> Vec<(SeriesNo, Samples)> {
-            series
-                .iter()
-                .map(|(no, s)| {
-                    (
-                        *no,
-                        s.iter()
-                            .copied()
-                            .filter(|(t, _)| keep(*t))
-                            .collect::<Samples>(),
-                    )
-                })
-                .filter(|(_, s)| !s.is_empty())
-                .collect()
-        };
-        let mut blocks = blocks_of(&part(&|t| t <= middle));
-        blocks.extend(blocks_of(&part(&|t| t > middle)));
-        return blocks;
-    }
-    let columns: Vec<(SeriesNo, Vec<i64>, Vec<f64>)> = series
-        .iter()
-        .map(|(no, s)| {
-            (
-                *no,
-                s.iter().map(|s| s.0).collect(),
-                s.iter().map(|s| s.1).collect(),
-            )
-        })
-        .collect();
-    let columns: Vec<SeriesColumns<'_>> = columns
-        .iter()
-        .map(|(no, times, values)| SeriesColumns {
-            no: *no,
-            times,
-            values,
-        })
-        .collect();
-    vec![(first, encode_block(&columns))]
 }

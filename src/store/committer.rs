@@ -15,6 +15,8 @@ use super::{
     checkpoint::Checkpoint,
     draft::{Draft, Prepared, Times},
     liveness::Liveness,
+    merge::Applied,
+    merger::{Batch, Merger},
     pins::Pins,
     ration::Ration,
     retention,
@@ -32,6 +34,8 @@ const COMMIT_ROWS_MAX: usize = 200_000;
 const LOG_RECORDS_MAX: u64 = 50_000;
 /// Upkeep is looked after at least so often.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while the merger has something to write.
+const MERGING_INTERVAL: Duration = Duration::from_millis(5);
 /// Old data is looked for so often.
 const RETENTION_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -49,6 +53,7 @@ pub(super) enum Command {
     },
     JudgeStale(Reply<()>),
     Checkpoint(Reply<()>),
+    Settle(Reply<()>),
     Close(Reply<()>),
 }
 
@@ -103,6 +108,7 @@ pub(super) struct Committer {
     checkpoint_waiters: Vec<Reply<()>>,
     checkpointed_at: Instant,
     retention_at: Option<Instant>,
+    merger: Merger,
 }
 
 /// Begins a write whose commit is durable and leaves the file quick to open after a kill.
@@ -118,6 +124,7 @@ impl Committer {
         queue: mpsc::Receiver<Command>,
         next_sequence: u64,
         log_records: u64,
+        merger: Merger,
     ) -> Self {
         let now = Instant::now();
         let ration = Ration::new(shared.settings.commit_write_budget, now);
@@ -141,6 +148,7 @@ impl Committer {
             checkpoint_waiters: Vec::new(),
             checkpointed_at: now,
             retention_at: None,
+            merger,
         }
     }
 
@@ -168,6 +176,7 @@ impl Committer {
             self.upkeep();
         }
         self.commit_waiting();
+        self.merger.stop();
         let closed = self.write_run_end();
         let closing = std::mem::take(&mut self.closing);
         // This thread lets go of the file before anybody is told: once their handles and views are gone, too,
@@ -182,6 +191,7 @@ impl Committer {
         match command {
             Command::Close(reply) => self.closing.push(reply),
             Command::Checkpoint(reply) => self.checkpoint_replies.push(reply),
+            Command::Settle(reply) => self.merger.settle(reply),
             command => {
                 self.waiting_since.get_or_insert_with(Instant::now);
                 if let Command::Append(prepared, _) = &command {
@@ -231,10 +241,13 @@ impl Committer {
         }
         let now = Instant::now();
         let budget = self.ration.wait(now);
-        self.due_at().map_or(UPKEEP_INTERVAL, |due| {
-            due.saturating_duration_since(now)
-                .max(budget)
-                .min(UPKEEP_INTERVAL)
+        let longest = if self.merger.is_busy() {
+            MERGING_INTERVAL
+        } else {
+            UPKEEP_INTERVAL
+        };
+        self.due_at().map_or(longest, |due| {
+            due.saturating_duration_since(now).max(budget).min(longest)
         })
     }
 
@@ -358,6 +371,13 @@ impl Committer {
                 }
             }
         }
+        if let Some(batch) = self.merger.next() {
+            if let Err(error) = self.write_merges(&batch) {
+                tracing::error!(%error, "merged blocks cannot be written; they stay as they are");
+            }
+            // The merger may have ended meanwhile.
+            let _ = batch.written.try_send(());
+        }
         if self.retention_at.is_none_or(|at| at <= now) {
             self.retention_at = Some(now + RETENTION_INTERVAL);
             match retention::apply(&self.shared) {
@@ -367,6 +387,26 @@ impl Committer {
                 Err(error) => tracing::error!(%error, "old data cannot be deleted"),
             }
         }
+    }
+
+    /// Writes what the merger made of blocks.
+    fn write_merges(&self, batch: &Batch) -> Result<(), redb::Error> {
+        let mut applied = Applied::default();
+        let transaction = begin(&self.shared.database)?;
+        for merged in &batch.merged {
+            merged.write(&transaction, &mut applied)?;
+        }
+        transaction.commit()?;
+        let mut live = self.shared.live.lock();
+        live.block_epoch += 1;
+        for (agent, day) in &applied.days {
+            self.shared.inventory.change(*agent, *day, live.block_epoch);
+        }
+        drop(live);
+        let metrics = &self.shared.metrics;
+        metrics.merges.inc_by(applied.days.len() as u64);
+        metrics.merged_bytes_written.inc_by(applied.bytes);
+        Ok(())
     }
 
     fn rotate_pins(&mut self, now: Instant) {
@@ -503,7 +543,9 @@ fn outline(
             }
             Outcome::Done(reply)
         }
-        Command::Checkpoint(reply) | Command::Close(reply) => Outcome::Done(reply),
+        Command::Checkpoint(reply) | Command::Settle(reply) | Command::Close(reply) => {
+            Outcome::Done(reply)
+        }
     }
 }
 

@@ -274,6 +274,8 @@ pub(super) fn write_snapshot(
     copier.table(tables::WAL)?;
     copier.table(tables::FLUSHED)?;
     copier.table(tables::BLOCKS)?;
+    copier.table(tables::UNSETTLED)?;
+    copier.table(tables::ROLLUPS)?;
     copier.table(tables::ALERTS)?;
     copier.table(tables::ALERT_EVENTS)?;
     copier.table(tables::POLICIES)?;

@@ -21,6 +21,7 @@ use super::{
     inventory::Inventory,
     liveness::Sign,
     load,
+    merger::Merger,
     shared::{Live, Shared},
     tables,
 };
@@ -187,12 +188,18 @@ impl Store {
             copy_safe_ms: std::sync::atomic::AtomicU64::new(0),
         });
         let failed = shared.failed.clone();
+        let io = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let merger = Merger::start(Arc::clone(&shared)).map_err(io)?;
         let (queue, commands) = mpsc::channel();
         let committer = Committer::new(
             Arc::clone(&shared),
             commands,
             loaded.next_sequence,
             loaded.log_records,
+            merger,
         );
         std::thread::Builder::new()
             .name("committer".to_owned())
@@ -203,10 +210,7 @@ impl Store {
                     failed.send_replace(true);
                 }
             })
-            .map_err(|source| OpenError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(io)?;
         Ok(Self {
             shared,
             queue,
@@ -368,6 +372,22 @@ impl Store {
     /// Moves all samples from memory and log to blocks now.
     pub async fn checkpoint(&self) -> Result<(), WriteError> {
         self.ask(Command::Checkpoint).await
+    }
+
+    /// Moves everything to blocks and merges the blocks of each agent and day, also of days that are not over:
+    /// what otherwise happens by and by once a day is over. Takes some milliseconds per agent and day.
+    ///
+    /// # Errors
+    /// [`WriteError`] when the checkpoint before it failed. Blocks that cannot be read stay as they are.
+    pub async fn settle(&self) -> Result<(), WriteError> {
+        self.checkpoint().await?;
+        self.ask(Command::Settle).await
+    }
+
+    /// [`Store::settle`] for threads outside of the runtime.
+    pub fn settle_blocking(&self) -> Result<(), WriteError> {
+        self.checkpoint_blocking()?;
+        self.ask_blocking(Command::Settle)
     }
 
     /// Commits what waits, notes the end of this run and stops the committer. Later writes get

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::moment::Moment;
-use crate::model::{AgentNo, DAY_MS, ReadError, SeriesExtent, Timestamp, Window};
+use super::{moment::Moment, segments::day_start};
+use crate::model::{AgentNo, ReadError, SeriesExtent, Timestamp, Window};
 
 /// Bytes of extents remembered; beyond it the cache starts anew.
 const BYTES_MAX: usize = 16 << 20;
@@ -61,7 +61,7 @@ impl Inventory {
         let whole_until = head_first.map_or(window.to.plus_millis(1), |first| {
             Timestamp::from_millis(first).min(window.to.plus_millis(1))
         });
-        let whole = moment.block_days(window)?.and_then(|(first, last)| {
+        let whole = moment.known_days(window)?.and_then(|(first, last)| {
             let from = if day_start(first) > window.from {
                 first
             } else {
@@ -142,10 +142,6 @@ impl Inventory {
         }
         Ok(extents)
     }
-}
-
-fn day_start(day: i32) -> Timestamp {
-    Timestamp::from_millis(i64::from(day) * DAY_MS)
 }
 
 /// Bytes that a remembered day takes, its place in the table included.

@@ -18,13 +18,17 @@ use super::{
         damaged, extent_of,
     },
     quiet,
-    tables::{self, ALERT_EVENTS, BLOCKS, BlockKey},
+    segments::{
+        Rollups, Segment, add_day, day_end, day_start, days_of, extent_of_day, segments,
+        series_of_day, whole_day,
+    },
+    tables::{self, ALERT_EVENTS, BLOCKS, BlockKey, ROLLUPS, Tier},
 };
 use crate::{
     codec::{MetricRecord, decode_alert_event},
     model::{
-        Agent, AgentId, AgentNo, Alert, AlertEvent, DAY_MS, History, MetricKind, Policy, ReadError,
-        Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Visit, Window,
+        Agent, AgentId, AgentNo, Alert, AlertEvent, History, MetricKind, Policy, ReadError, Run,
+        Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Visit, Window,
         is_stale_marker,
     },
 };
@@ -78,9 +82,40 @@ impl Moment {
             .map_err(|e| backend(&e))
     }
 
+    fn rollups(&self) -> Result<Rollups, ReadError> {
+        self.transaction()?
+            .open_table(ROLLUPS)
+            .map_err(|e| backend(&e))
+    }
+
+    /// First and last day that have blocks or rollups, clipped to the window; `None` without any.
+    pub(super) fn known_days(&self, window: Window) -> Result<Option<(i32, i32)>, ReadError> {
+        guarded(|| {
+            let of_blocks = Self::days(&self.blocks()?, window)?;
+            let clip = |(first, last): (i32, i32)| {
+                let first = first.max(window.from.plus_millis(1).day());
+                let last = last.min(window.to.day());
+                (first <= last).then_some((first, last))
+            };
+            let of_rollups = days_of(&self.rollups()?, Tier::Day)
+                .map_err(|e| backend(&e))?
+                .and_then(clip);
+            let both = [of_blocks, of_rollups].into_iter().flatten();
+            Ok(both.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))))
+        })
+    }
+
     /// First and last day that have blocks, clipped to the window; `None` without any.
-    pub(super) fn block_days(&self, window: Window) -> Result<Option<(i32, i32)>, ReadError> {
+    fn block_days(&self, window: Window) -> Result<Option<(i32, i32)>, ReadError> {
         guarded(|| Self::days(&self.blocks()?, window))
+    }
+
+    /// The window in pieces that are read from rollups or from samples.
+    fn segments(&self, agent: AgentNo, window: Window) -> Result<Vec<Segment>, ReadError> {
+        guarded(|| {
+            let head_first = self.heads.agent(agent).and_then(|head| head.first());
+            segments(&self.rollups()?, agent, head_first, window).map_err(|e| backend(&e))
+        })
     }
 
     /// First and last day that have blocks, clipped to the window.
@@ -159,8 +194,47 @@ impl Moment {
         agent: AgentNo,
         window: Window,
     ) -> Result<Vec<SeriesExtent>, ReadError> {
+        let mut extents: Vec<SeriesExtent> = Vec::new();
+        let segments = self.segments(agent, window)?;
+        let is_one = segments.len() < 2;
+        for segment in segments {
+            match segment {
+                Segment::Samples(stretch) => {
+                    self.extents_of_samples(agent, stretch, &mut extents)?
+                }
+                Segment::Day(day, row) => {
+                    let mut of_day = Vec::new();
+                    let read = series_of_day(&row, |_| true, |_, entry| of_day.push(entry.series));
+                    if read.is_err() {
+                        self.extents_of_samples(agent, whole_day(day), &mut extents)?;
+                    } else {
+                        extents.extend(of_day.iter().map(extent_of_day));
+                    }
+                }
+            }
+        }
+        if !is_one {
+            extents.sort_by_key(|extent| (extent.no, extent.first));
+            extents.dedup_by(|later, kept| {
+                let is_same = later.no == kept.no;
+                if is_same {
+                    kept.last = kept.last.max(later.last);
+                    kept.samples += later.samples;
+                }
+                is_same
+            });
+        }
+        Ok(extents)
+    }
+
+    /// Appends extents of blocks and heads, ascending by series.
+    fn extents_of_samples(
+        &self,
+        agent: AgentNo,
+        window: Window,
+        extents: &mut Vec<SeriesExtent>,
+    ) -> Result<(), ReadError> {
         self.with_pieces(agent, Wanted::All, window, |guards, pieces| {
-            let mut extents: Vec<SeriesExtent> = Vec::new();
             let mut columns = Columns::default();
             let mut at = 0;
             while at < pieces.all.len() {
@@ -179,11 +253,51 @@ impl Moment {
                     }
                 };
                 if let Some((first, last, samples)) = extent {
-                    add_extent(&mut extents, piece.no, first, last, samples);
+                    add_extent(extents, piece.no, first, last, samples);
                 }
                 at = cluster.end;
             }
-            Ok(extents)
+            Ok(())
+        })
+    }
+
+    /// Adds statistics of blocks and heads to `summaries`, one per series of `wanted`, which is sorted.
+    fn summarise_samples(
+        &self,
+        agent: AgentNo,
+        wanted: &[SeriesNo],
+        window: Window,
+        summaries: &mut [Summary],
+    ) -> Result<(), ReadError> {
+        self.with_pieces(agent, Wanted::These(wanted), window, |guards, pieces| {
+            let mut columns = Columns::default();
+            let mut at = 0;
+            while at < pieces.all.len() {
+                let cluster = at..at + pieces.cluster(at);
+                let piece = pieces.all[at];
+                let Ok(index) = wanted.binary_search(&piece.no) else {
+                    at = cluster.end;
+                    continue;
+                };
+                let statistics = match piece.place {
+                    Place::Block(block, entry) if cluster.len() == 1 && covers(window, &piece) => {
+                        let found = pieces.blocks[block].statistics(&entry);
+                        found
+                            .map_err(|e| damaged(guards[block].0, &e))?
+                            .map(|s| (entry, s))
+                    }
+                    _ => None,
+                };
+                if let Some((entry, statistics)) = statistics {
+                    add_statistics(&mut summaries[index], &entry, &statistics);
+                } else {
+                    columns.clear();
+                    pieces.decode(guards, cluster.clone(), &mut columns)?;
+                    add_samples(&mut summaries[index], &columns, window);
+                }
+                at = cluster.end;
+            }
+            Ok(())
         })
     }
 }
@@ -293,36 +407,28 @@ impl History for Moment {
         wanted.sort_unstable();
         wanted.dedup();
         let mut summaries = vec![Summary::default(); wanted.len()];
-        self.with_pieces(agent, Wanted::These(&wanted), window, |guards, pieces| {
-            let mut columns = Columns::default();
-            let mut at = 0;
-            while at < pieces.all.len() {
-                let cluster = at..at + pieces.cluster(at);
-                let piece = pieces.all[at];
-                let Ok(index) = wanted.binary_search(&piece.no) else {
-                    at = cluster.end;
-                    continue;
-                };
-                let statistics = match piece.place {
-                    Place::Block(block, entry) if cluster.len() == 1 && covers(window, &piece) => {
-                        let found = pieces.blocks[block].statistics(&entry);
-                        found
-                            .map_err(|e| damaged(guards[block].0, &e))?
-                            .map(|s| (entry, s))
-                    }
-                    _ => None,
-                };
-                if let Some((entry, statistics)) = statistics {
-                    add_statistics(&mut summaries[index], &entry, &statistics);
-                } else {
-                    columns.clear();
-                    pieces.decode(guards, cluster.clone(), &mut columns)?;
-                    add_samples(&mut summaries[index], &columns, window);
+        for segment in self.segments(agent, window)? {
+            match segment {
+                Segment::Samples(stretch) => {
+                    self.summarise_samples(agent, &wanted, stretch, &mut summaries)?;
                 }
-                at = cluster.end;
+                Segment::Day(day, row) => {
+                    let mut of_day = Vec::with_capacity(wanted.len());
+                    let asked = |no| wanted.binary_search(&no).is_ok();
+                    let read = series_of_day(&row, asked, |_, entry| of_day.push(entry.series));
+                    if read.is_err() {
+                        let stretch = whole_day(day);
+                        self.summarise_samples(agent, &wanted, stretch, &mut summaries)?;
+                        continue;
+                    }
+                    for series in &of_day {
+                        if let Ok(index) = wanted.binary_search(&series.no) {
+                            add_day(&mut summaries[index], series);
+                        }
+                    }
+                }
             }
-            Ok(())
-        })?;
+        }
         let answer = |no: &SeriesNo| match wanted.binary_search(no) {
             Ok(index) => summaries[index].clone(),
             Err(_) => Summary::default(),
@@ -368,9 +474,7 @@ impl History for Moment {
             return Ok(None);
         };
         for day in (from..=last).rev() {
-            let start = i64::from(day) * DAY_MS;
-            let end = to.min(Timestamp::from_millis(start + DAY_MS - 1));
-            let window = Window::closed(Timestamp::from_millis(start), end);
+            let window = Window::closed(day_start(day), to.min(day_end(day)));
             if let Some(sample) = self.last_in(agent, series, window, &fits)? {
                 return Ok(Some(sample));
             }

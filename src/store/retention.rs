@@ -69,6 +69,8 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
                 agents.push(AgentNo(key.1));
                 false
             })?;
+            let mut unsettled = transaction.open_table(tables::UNSETTLED)?;
+            unsettled.retain_in(..(oldest.saturating_add(1), 0), |_, _| false)?;
         }
         transaction.commit()?;
         agents.dedup();

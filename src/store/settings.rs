@@ -21,6 +21,8 @@ pub struct Settings {
     pub scrape_commit_delay_ms: i64,
     /// Bytes per second that commits may cost beside their payload; above it commits are delayed (`commit_write_budget`, 1 MB).
     pub commit_write_budget: u64,
+    /// Bytes per second that merging blocks may write (`merge_write_budget`, 8 MB).
+    pub merge_write_budget: u64,
     /// Samples further ahead than this are refused; milliseconds (10 min).
     pub future_ms_max: i64,
     /// Rows that may wait for the committer; beyond it appends are refused with "try again" (4,000,000).
@@ -42,6 +44,7 @@ impl Default for Settings {
             checkpoint_interval_ms: 3_600_000,
             scrape_commit_delay_ms: 5_000,
             commit_write_budget: 1_000_000,
+            merge_write_budget: 8_000_000,
             future_ms_max: 600_000,
             queue_rows_max: 4_000_000,
             limits: Limits::default(),

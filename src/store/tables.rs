@@ -25,6 +25,15 @@ pub(super) const FLUSHED: TableDefinition<u32, u64> = TableDefinition::new("flus
 pub(super) type BlockKey = (i32, u32, u32, i64, u64);
 /// Block key -> [`crate::codec::Block`].
 pub(super) const BLOCKS: TableDefinition<BlockKey, &[u8]> = TableDefinition::new("blocks_v1");
+/// (day, agent) -> blocks that no merge has taken in: how many small ones, the newest one's sequence, the
+/// sequence up to which they were merged within the day. A settled day has no row.
+pub(super) const UNSETTLED: TableDefinition<(i32, u32), UnsettledRow> =
+    TableDefinition::new("unsettled_v1");
+/// Value of [`UNSETTLED`].
+pub(super) type UnsettledRow = (u32, u64, u64);
+/// ([`Tier`], day, agent) -> [`crate::codec::Day`] or [`crate::codec::Buckets`]. There only while it holds.
+pub(super) const ROLLUPS: TableDefinition<(u8, i32, u32), &[u8]> =
+    TableDefinition::new("rollups_v1");
 /// (agent, time fired, occurrence) -> alert.
 pub(super) const ALERTS: TableDefinition<(u32, i64, u64), &[u8]> =
     TableDefinition::new("alerts_v1");
@@ -54,6 +63,41 @@ pub(super) mod meta {
     pub(in crate::store) const NEXT_OCCURRENCE: &str = "next_occurrence";
     /// [`KIND`] of a database.
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
+}
+
+/// How coarse a rollup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    /// The whole day.
+    Day,
+    /// An hour.
+    Hour,
+    /// Five minutes.
+    FiveMinutes,
+}
+
+impl Tier {
+    /// All tiers, coarsest first.
+    pub(super) const ALL: [Self; 3] = [Self::Day, Self::Hour, Self::FiveMinutes];
+
+    /// As it stands in keys.
+    pub(super) const fn key(self) -> u8 {
+        match self {
+            Self::Day => 0,
+            Self::Hour => 1,
+            Self::FiveMinutes => 2,
+        }
+    }
+}
+
+/// Rollups of a tier up to and including a day.
+pub(super) fn rollups_of_tier(tier: Tier, to: i32) -> RangeInclusive<(u8, i32, u32)> {
+    (tier.key(), i32::MIN, 0)..=(tier.key(), to, u32::MAX)
+}
+
+/// Blocks of one agent on one day.
+pub(super) fn blocks_of_day(day: i32, agent: AgentNo) -> RangeInclusive<BlockKey> {
+    (day, agent.0, 0, i64::MIN, 0)..=(day, agent.0, u32::MAX, i64::MAX, u64::MAX)
 }
 
 /// Blocks of one group of an agent on one day that begin at or before `to`.

@@ -52,6 +52,10 @@ pub struct OwnMetrics {
     pub blocks_written: Counter,
     /// Bytes of blocks written by checkpoints.
     pub block_bytes_written: Counter,
+    /// Days of agents whose blocks were merged.
+    pub merges: Counter,
+    /// Bytes of blocks and rollups written by merges.
+    pub merged_bytes_written: Counter,
     /// Requests to append that wait in the queue.
     pub queue_length: Gauge,
     /// Series known.
@@ -94,6 +98,8 @@ impl Default for OwnMetrics {
             checkpoints: Counter::default(),
             blocks_written: Counter::default(),
             block_bytes_written: Counter::default(),
+            merges: Counter::default(),
+            merged_bytes_written: Counter::default(),
             queue_length: Gauge::default(),
             series: Gauge::default(),
             agents: Gauge::default(),
@@ -155,6 +161,17 @@ impl OwnMetrics {
             "Bytes of blocks written by checkpoints",
             Unit::Bytes,
             self.block_bytes_written.clone(),
+        );
+        r.register(
+            "merges",
+            "Days of agents whose blocks were merged",
+            self.merges.clone(),
+        );
+        r.register_with_unit(
+            "merges_written_size",
+            "Bytes of blocks and rollups written by merges",
+            Unit::Bytes,
+            self.merged_bytes_written.clone(),
         );
         r.register(
             "queue_length",

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use proptest::prelude::*;
+use redb::ReadableDatabase;
 
 use super::disk::SimulatedDisk;
 use crate::{
@@ -14,7 +15,9 @@ use crate::{
     store::{
         Append, Settings, Store, Urgency,
         backend::{CountingBackend, FileCounters},
+        committer::begin,
         file::{self, Opened},
+        merge::{Applied, Extent, Task, merge, unsettled},
     },
     telemetry::OwnMetrics,
 };
@@ -103,6 +106,10 @@ enum Step {
         count: u8,
     },
     Checkpoint,
+    /// Merges what came since the last merge, as a day under way has it done.
+    MergeRecent,
+    /// Merges everything and works out rollups.
+    Settle,
     Reopen,
     CutPower(u64),
 }
@@ -115,6 +122,8 @@ fn any_step() -> impl Strategy<Value = Step> {
             Step::Stretch { agent, metric, start: start - 100_000, count }
         }),
         2 => Just(Step::Checkpoint),
+        1 => Just(Step::MergeRecent),
+        2 => Just(Step::Settle),
         1 => Just(Step::Reopen),
         2 => any::<u64>().prop_map(Step::CutPower),
     ]
@@ -146,6 +155,28 @@ fn append(store: &Store, model: &mut Model, agent_no: u8, samples: &[(u8, i64, f
         (appended.accepted, appended.rejected.len()),
         (samples.len(), 0)
     );
+}
+
+/// Merges in every day what no merge has taken in yet.
+pub(super) fn merge_recent(store: &Store) {
+    let shared = store.shared();
+    let read = || shared.database.begin_read().unwrap();
+    let catalog = Arc::clone(&shared.live.lock().catalog);
+    for ((day, agent), basis) in unsettled(&read()).unwrap() {
+        let task = Task {
+            day,
+            agent,
+            extent: Extent::Recent,
+            basis,
+        };
+        let merged = merge(&read(), task, catalog.agent(agent).unwrap()).unwrap();
+        let transaction = begin(&shared.database).unwrap();
+        merged.write(&transaction, &mut Applied::default()).unwrap();
+        transaction.commit().unwrap();
+        let mut live = shared.live.lock();
+        live.block_epoch += 1;
+        shared.inventory.change(agent, day, live.block_epoch);
+    }
 }
 
 /// Series of the store by (agent, metric) as the model numbers them.
@@ -261,6 +292,8 @@ proptest! {
                     append(&store, &mut model, agent, &samples);
                 }
                 Step::Checkpoint => store.checkpoint_blocking().unwrap(),
+                Step::MergeRecent => merge_recent(&store),
+                Step::Settle => store.settle_blocking().unwrap(),
                 Step::Reopen => {
                     store.close_blocking().unwrap();
                     drop(store);

@@ -1,0 +1,36 @@
+//! Step 0002: merged blocks and rollups. See `README.md` beside this file for what it decides and why.
+
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const BLOCKS: TableDefinition<(i32, u32, u32, i64, u64), &[u8]> = TableDefinition::new("blocks_v1");
+const UNSETTLED: TableDefinition<(i32, u32), (u32, u64, u64)> =
+    TableDefinition::new("unsettled_v1");
+const ROLLUPS: TableDefinition<(u8, i32, u32), &[u8]> = TableDefinition::new("rollups_v1");
+
+/// Makes the tables, notes every day that has blocks as one that is to be merged, and sets the version.
+pub(super) fn apply(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(ROLLUPS)?;
+    let blocks = transaction.open_table(BLOCKS)?;
+    let mut unsettled = transaction.open_table(UNSETTLED)?;
+    let mut seen: Option<((i32, u32), (u32, u64, u64))> = None;
+    for block in blocks.iter()? {
+        let (key, _) = block?;
+        let (day, agent, _, _, sequence) = key.value();
+        let (blocks, newest) = match seen {
+            Some((place, (blocks, newest, _))) if place == (day, agent) => (blocks, newest),
+            Some((place, row)) => {
+                unsettled.insert(place, row)?;
+                (0, 0)
+            }
+            None => (0, 0),
+        };
+        seen = Some(((day, agent), (blocks + 1, newest.max(sequence), 0)));
+    }
+    if let Some((place, row)) = seen {
+        unsettled.insert(place, row)?;
+    }
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("schema_version", &2u32.to_le_bytes()[..])?;
+    Ok(())
+}

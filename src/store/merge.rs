@@ -1,0 +1,315 @@
+//! Merges blocks: a checkpoint's small ones within the day, and all of an agent's day once it is over.
+//!
+//! Tiers as in a log-structured merge tree, so that each sample is rewritten at most twice: when many small blocks
+//! have gathered in a day that is under way, those are merged ([`Extent::Recent`]); when the day is over, everything
+//! of it is ([`Extent::Day`]), and its rollups are worked out. A merge reads a snapshot of the engine on a thread of
+//! its own; the committer writes the outcome, if the day is still as it was read.
+
+use std::collections::HashMap;
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, WriteTransaction};
+
+use super::{
+    catalog::AgentEntry,
+    moment::guarded,
+    packing::{SeriesRun, pack_into_pages},
+    pieces::{Columns, Guard, Pieces, Wanted, damaged},
+    rollups::{DayRollups, EncodedRollups},
+    tables::{self, BLOCKS, BlockKey, ROLLUPS, Tier, UNSETTLED, UnsettledRow},
+};
+use crate::{
+    codec::Block,
+    model::{AgentNo, DAY_MS, ReadError, SeriesNo, Timestamp, Window, names},
+};
+
+/// Samples that a merge of one group holds in memory, 16 bytes each. A group with more keeps its blocks, which are
+/// large enough then.
+const SAMPLES_MAX: usize = 4_000_000;
+
+/// Metrics whose percentiles reports tell: how often each value occurs is kept with their days.
+const METRICS_WITH_COUNTS: [&str; 2] = [names::SYSTEM_CPU_USAGE, names::SYSTEM_MEMORY_USAGE];
+
+/// Notes that `small` small blocks were written into a day, up to `sequence`; its rollups no longer hold.
+pub(super) fn unsettle(
+    transaction: &WriteTransaction,
+    day: i32,
+    agent: AgentNo,
+    small: u32,
+    sequence: u64,
+) -> Result<(), redb::Error> {
+    let mut unsettled = transaction.open_table(UNSETTLED)?;
+    let (before, merged_to) = unsettled
+        .get((day, agent.0))?
+        .map_or((0, 0), |row| (row.value().0, row.value().2));
+    unsettled.insert((day, agent.0), (before + small, sequence, merged_to))?;
+    let mut rollups = transaction.open_table(ROLLUPS)?;
+    for tier in Tier::ALL {
+        rollups.remove((tier.key(), day, agent.0))?;
+    }
+    Ok(())
+}
+
+/// How much of a day is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Blocks that came since the last merge, and what overlaps them.
+    Recent,
+    /// All blocks; the day is settled by it.
+    Day,
+}
+
+/// A merge to make: of which agent's day, and how it stood when that was decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    pub(super) day: i32,
+    pub(super) agent: AgentNo,
+    pub(super) extent: Extent,
+    pub(super) basis: UnsettledRow,
+}
+
+/// The outcome of a merge, to be written.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub(super) task: Task,
+    removed: Vec<BlockKey>,
+    blocks: Vec<(BlockKey, Vec<u8>)>,
+    rollups: Option<EncodedRollups>,
+}
+
+/// Blocks of one group.
+struct Group {
+    no: u32,
+    guards: Vec<Guard>,
+}
+
+/// Merges the blocks of a task in memory.
+///
+/// # Errors
+/// [`ReadError`] when a block cannot be read; nothing is merged then.
+pub(super) fn merge(
+    transaction: &ReadTransaction,
+    task: Task,
+    agent: &AgentEntry,
+) -> Result<Merged, ReadError> {
+    guarded(|| {
+        let backend = |e: redb::Error| ReadError::Backend(e.to_string());
+        let table = transaction
+            .open_table(BLOCKS)
+            .map_err(|e| backend(e.into()))?;
+        let mut merged = Merged {
+            task,
+            removed: Vec::new(),
+            blocks: Vec::new(),
+            rollups: None,
+        };
+        let mut rollups = (task.extent == Extent::Day).then(DayRollups::default);
+        for mut group in groups_of_day(&table, task).map_err(backend)? {
+            if task.extent == Extent::Recent {
+                group.guards = recent(group.guards, task.basis.2)?;
+            }
+            merge_group(&group, agent, &mut merged, rollups.as_mut())?;
+        }
+        merged.rollups = rollups.map(DayRollups::encode);
+        Ok(merged)
+    })
+}
+
+fn groups_of_day(
+    table: &ReadOnlyTable<BlockKey, &'static [u8]>,
+    task: Task,
+) -> Result<Vec<Group>, redb::Error> {
+    let mut groups: Vec<Group> = Vec::new();
+    for row in table.range(tables::blocks_of_day(task.day, task.agent))? {
+        let (key, value) = row?;
+        let guard = (key.value(), value);
+        match groups.last_mut() {
+            Some(group) if group.no == guard.0.2 => group.guards.push(guard),
+            _ => groups.push(Group {
+                no: guard.0.2,
+                guards: vec![guard],
+            }),
+        }
+    }
+    Ok(groups)
+}
+
+/// The blocks written after `merged_to` and those that overlap them, directly or through others: merging
+/// a set that is closed under overlap cannot change which sample wins.
+fn recent(guards: Vec<Guard>, merged_to: u64) -> Result<Vec<Guard>, ReadError> {
+    let mut ranges = Vec::with_capacity(guards.len());
+    for (key, value) in &guards {
+        let block = Block::parse(value.value()).map_err(|e| damaged(*key, &e))?;
+        let last = block.entries().iter().map(|e| e.last).max();
+        ranges.push((key.3, last.unwrap_or(key.3)));
+    }
+    let mut is_taken: Vec<bool> = guards.iter().map(|(key, _)| key.4 > merged_to).collect();
+    // Keys ascend by start, so runs of overlapping blocks are neighbours.
+    let mut start = 0;
+    while start < ranges.len() {
+        let mut end = start + 1;
+        let mut until = ranges[start].1;
+        while end < ranges.len() && ranges[end].0 <= until {
+            until = until.max(ranges[end].1);
+            end += 1;
+        }
+        let any = is_taken[start..end].contains(&true);
+        is_taken[start..end].fill(any);
+        start = end;
+    }
+    let taken = guards.into_iter().zip(is_taken);
+    Ok(taken.filter(|(_, taken)| *taken).map(|(g, _)| g).collect())
+}
+
+fn merge_group(
+    group: &Group,
+    agent: &AgentEntry,
+    merged: &mut Merged,
+    mut rollups: Option<&mut DayRollups>,
+) -> Result<(), ReadError> {
+    let guards = &group.guards;
+    let Some(sequence) = guards.iter().map(|(key, _)| key.4).max() else {
+        return Ok(());
+    };
+    let mut pieces = Pieces::gather(guards, None, std::iter::empty(), Wanted::All, whole_time())?;
+    let counts: usize = pieces
+        .blocks
+        .iter()
+        .flat_map(Block::entries)
+        .map(|e| e.count)
+        .sum();
+    let repacks = counts <= SAMPLES_MAX && guards.len() > 1;
+    if !repacks && rollups.is_none() {
+        return Ok(());
+    }
+    let mut runs: Vec<SeriesRun> = Vec::new();
+    let mut columns = Columns::default();
+    let mut at = 0;
+    while at < pieces.all.len() {
+        let no = pieces.all[at].no;
+        columns.clear();
+        while pieces.all.get(at).is_some_and(|piece| piece.no == no) {
+            let cluster = at..at + pieces.cluster(at);
+            at = cluster.end;
+            pieces.decode(guards, cluster, &mut columns)?;
+        }
+        if let Some(rollups) = &mut rollups {
+            rollups.add(no, &columns, has_counts(agent, no));
+        }
+        if repacks {
+            runs.push(SeriesRun {
+                no,
+                times: std::mem::take(&mut columns.times),
+                values: std::mem::take(&mut columns.values),
+            });
+        }
+    }
+    if repacks {
+        let bytes: usize = guards.iter().map(|(_, value)| value.value().len()).sum();
+        let Task { day, agent, .. } = merged.task;
+        let packed = pack_into_pages(&runs, bytes as f64 / counts.max(1) as f64);
+        merged.removed.extend(guards.iter().map(|(key, _)| *key));
+        let key = |start| (day, agent.0, group.no, start, sequence);
+        let blocks = packed.into_iter().map(|p| (key(p.start), p.bytes));
+        merged.blocks.extend(blocks);
+    }
+    Ok(())
+}
+
+/// Blocks lie within one day already.
+const fn whole_time() -> Window {
+    Window::new(
+        Timestamp::from_millis(i64::MIN),
+        Timestamp::from_millis(i64::MAX),
+    )
+}
+
+fn has_counts(agent: &AgentEntry, no: SeriesNo) -> bool {
+    let series = agent
+        .series
+        .slot(no)
+        .and_then(|slot| agent.series.get(slot));
+    series.is_some_and(|series| METRICS_WITH_COUNTS.contains(&series.key.name()))
+}
+
+/// What writing merges did.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// Days of agents whose blocks changed.
+    pub(super) days: Vec<(AgentNo, i32)>,
+    /// Bytes of blocks and rollups.
+    pub(super) bytes: u64,
+}
+
+impl Merged {
+    /// Bytes that writing it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let rollups = self
+            .rollups
+            .as_ref()
+            .map_or(0, |r| r.day.len() + r.hours.len() + r.five_minutes.len());
+        self.blocks.iter().map(|(_, b)| b.len()).sum::<usize>() + rollups
+    }
+
+    /// Writes the merge, unless the day has changed since it was read.
+    pub(super) fn write(
+        &self,
+        transaction: &WriteTransaction,
+        applied: &mut Applied,
+    ) -> Result<(), redb::Error> {
+        let Task {
+            day,
+            agent,
+            extent,
+            basis,
+        } = self.task;
+        let place = (day, agent.0);
+        let mut unsettled = transaction.open_table(UNSETTLED)?;
+        if unsettled.get(place)?.map(|row| row.value()) != Some(basis) {
+            return Ok(());
+        }
+        match extent {
+            Extent::Day => drop(unsettled.remove(place)?),
+            Extent::Recent => drop(unsettled.insert(place, (0, basis.1, basis.1))?),
+        }
+        let mut blocks = transaction.open_table(BLOCKS)?;
+        for key in &self.removed {
+            blocks.remove(*key)?;
+        }
+        for (key, bytes) in &self.blocks {
+            blocks.insert(*key, bytes.as_slice())?;
+        }
+        if let Some(rollups) = &self.rollups {
+            let mut table = transaction.open_table(ROLLUPS)?;
+            for (tier, bytes) in [
+                (Tier::Day, &rollups.day),
+                (Tier::Hour, &rollups.hours),
+                (Tier::FiveMinutes, &rollups.five_minutes),
+            ] {
+                table.insert((tier.key(), day, agent.0), bytes.as_slice())?;
+            }
+        }
+        applied.bytes += self.bytes() as u64;
+        applied.days.push((agent, day));
+        Ok(())
+    }
+}
+
+/// Days of agents that have unmerged blocks, as they stand.
+pub(super) fn unsettled(
+    transaction: &ReadTransaction,
+) -> Result<HashMap<(i32, AgentNo), UnsettledRow>, redb::Error> {
+    let table = transaction.open_table(UNSETTLED)?;
+    let mut days = HashMap::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let (day, agent) = key.value();
+        days.insert((day, AgentNo(agent)), value.value());
+    }
+    Ok(days)
+}
+
+/// Whether a day is over for good: nothing that belongs to it is expected any more.
+pub(super) fn is_over(day: i32, now: Timestamp, late_ms: i64) -> bool {
+    let end = (i64::from(day) + 1) * DAY_MS;
+    now.as_millis() >= end.saturating_add(late_ms)
+}
