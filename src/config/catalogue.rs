@@ -232,6 +232,18 @@ pub(super) static SETTINGS: &[Setting] = &[
     )
     .or_flag("--retention"),
     setting!(
+        "storage.retention_size",
+        size(0, 1024 * TIB),
+        store.retention_bytes as u64,
+        "Samples and rollups may take so much of the file; beyond it the oldest days are deleted early. 0 sets no limit."
+    ),
+    setting!(
+        "storage.rollup_retention",
+        duration(60 * MINUTE_MS, 100 * YEAR_MS),
+        store.rollup_retention_ms as i64,
+        "What each day, hour and five minutes added up to is kept for so long, also after the samples themselves."
+    ),
+    setting!(
         "storage.alert_retention",
         duration(60 * MINUTE_MS, 100 * YEAR_MS),
         store.alert_retention_ms as i64,
@@ -272,6 +284,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         size(1_000, GIB),
         store.commit_write_budget as u64,
         "Bytes per second that commits may cost beside their payload; above it commits are delayed."
+    ),
+    setting!(
+        "storage.merge_write_budget",
+        size(1_000, GIB),
+        store.merge_write_budget as u64,
+        "Bytes per second that merging blocks in the background may write."
     ),
     setting!(
         "storage.queue_rows_max",

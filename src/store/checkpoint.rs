@@ -11,7 +11,7 @@ use super::{
     merge::unsettle,
     packing::{Packed, SeriesRun, is_small, pack_quickly},
     pieces::ordered,
-    tables::{self, BlockKey, meta},
+    tables::{self, BYTES_OF_BLOCKS, BlockKey, ByteCount, meta},
 };
 use crate::model::{AgentNo, SeriesNo, Timestamp};
 
@@ -73,13 +73,16 @@ impl Checkpoint {
             let mut small: BTreeMap<i32, u32> = BTreeMap::new();
             for ((day, group), series) in groups {
                 let of_day = small.entry(day).or_default();
+                let mut bytes_of_day = ByteCount::default();
                 for Packed { start, bytes } in pack_quickly(&series) {
                     let key: BlockKey = (day, agent.0, group, start, last_sequence);
                     blocks.insert(key, bytes.as_slice())?;
                     slice.blocks += 1;
                     slice.block_bytes += bytes.len() as u64;
                     *of_day += u32::from(is_small(bytes.len()));
+                    bytes_of_day.add(bytes.len());
                 }
+                bytes_of_day.write(transaction, BYTES_OF_BLOCKS, day)?;
             }
             for (day, small) in small {
                 unsettle(transaction, day, agent, small, last_sequence)?;

@@ -276,6 +276,7 @@ pub(super) fn write_snapshot(
     copier.table(tables::BLOCKS)?;
     copier.table(tables::UNSETTLED)?;
     copier.table(tables::ROLLUPS)?;
+    copier.table(tables::DAY_BYTES)?;
     copier.table(tables::ALERTS)?;
     copier.table(tables::ALERT_EVENTS)?;
     copier.table(tables::POLICIES)?;

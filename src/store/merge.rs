@@ -15,7 +15,10 @@ use super::{
     packing::{SeriesRun, pack_into_pages},
     pieces::{Columns, Guard, Pieces, Wanted, damaged},
     rollups::{DayRollups, EncodedRollups},
-    tables::{self, BLOCKS, BlockKey, ROLLUPS, Tier, UNSETTLED, UnsettledRow},
+    tables::{
+        self, BLOCKS, BYTES_OF_BLOCKS, BYTES_OF_ROLLUPS, BlockKey, ByteCount, ROLLUPS, Tier,
+        UNSETTLED, UnsettledRow,
+    },
 };
 use crate::{
     codec::Block,
@@ -43,10 +46,13 @@ pub(super) fn unsettle(
         .map_or((0, 0), |row| (row.value().0, row.value().2));
     unsettled.insert((day, agent.0), (before + small, sequence, merged_to))?;
     let mut rollups = transaction.open_table(ROLLUPS)?;
+    let mut bytes = ByteCount::default();
     for tier in Tier::ALL {
-        rollups.remove((tier.key(), day, agent.0))?;
+        if let Some(row) = rollups.remove((tier.key(), day, agent.0))? {
+            bytes.remove(row.value().len());
+        }
     }
-    Ok(())
+    bytes.write(transaction, BYTES_OF_ROLLUPS, day)
 }
 
 /// How much of a day is merged.
@@ -272,21 +278,31 @@ impl Merged {
             Extent::Recent => drop(unsettled.insert(place, (0, basis.1, basis.1))?),
         }
         let mut blocks = transaction.open_table(BLOCKS)?;
+        let mut bytes_of_blocks = ByteCount::default();
         for key in &self.removed {
-            blocks.remove(*key)?;
+            if let Some(block) = blocks.remove(*key)? {
+                bytes_of_blocks.remove(block.value().len());
+            }
         }
         for (key, bytes) in &self.blocks {
             blocks.insert(*key, bytes.as_slice())?;
+            bytes_of_blocks.add(bytes.len());
         }
+        bytes_of_blocks.write(transaction, BYTES_OF_BLOCKS, day)?;
         if let Some(rollups) = &self.rollups {
             let mut table = transaction.open_table(ROLLUPS)?;
+            let mut bytes_of_rollups = ByteCount::default();
             for (tier, bytes) in [
                 (Tier::Day, &rollups.day),
                 (Tier::Hour, &rollups.hours),
                 (Tier::FiveMinutes, &rollups.five_minutes),
             ] {
-                table.insert((tier.key(), day, agent.0), bytes.as_slice())?;
+                if let Some(old) = table.insert((tier.key(), day, agent.0), bytes.as_slice())? {
+                    bytes_of_rollups.remove(old.value().len());
+                }
+                bytes_of_rollups.add(bytes.len());
             }
+            bytes_of_rollups.write(transaction, BYTES_OF_ROLLUPS, day)?;
         }
         applied.bytes += self.bytes() as u64;
         applied.days.push((agent, day));

@@ -3,6 +3,7 @@
 //! A checkpoint cuts in halves and is done: its blocks are merged later. A merge fits blocks to the
 //! engine's pages, which come in powers of two: what a value leaves of its page is lost.
 
+use super::tables::{PAGE_BYTES, PAGE_OVERHEAD};
 use crate::{
     codec::{SERIES_SAMPLES_MAX, SeriesColumns, encode_block},
     model::SeriesNo,
@@ -10,8 +11,6 @@ use crate::{
 
 /// Samples of one block of a checkpoint: near 64 KiB at two bytes each.
 const BLOCK_SAMPLES_MAX: usize = 32_768;
-/// The engine's pages are this times a power of two.
-const PAGE_BYTES: usize = 4_096;
 /// Smallest page that blocks of a larger day are cut to.
 const PAGE_ORDER_MIN: u32 = 2;
 /// Largest page that a merged block takes: a question about an hour decodes whole columns of a block.
@@ -19,8 +18,6 @@ const PAGE_ORDER_MAX: u32 = 5;
 /// A day's group is cut into at least about so many blocks, as far as pages are not too small then: what a
 /// window cuts through is decoded whole.
 const PIECES_OF_A_DAY: f64 = 3.0;
-/// Bytes of a page that are not the block's: header, offsets, key.
-const PAGE_OVERHEAD: usize = 64;
 /// A block that leaves more of its page than this share is cut anew, longer.
 const WASTE_MAX: f64 = 0.1;
 /// Times that one block is encoded in search of its length.

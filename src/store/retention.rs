@@ -1,14 +1,20 @@
-//! Deletes what is older than its retention, whole UTC days at a time.
+//! Deletes what is older than its retention, whole UTC days at a time, and the oldest days when the file may not
+//! take more.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use redb::ReadableTable;
+use redb::{ReadableDatabase, ReadableTable};
 
-use super::{committer::begin, shared::Shared, tables};
+use super::{
+    committer::begin,
+    segments::days_of,
+    shared::Shared,
+    tables::{self, BYTES_OF_BLOCKS, BYTES_OF_ROLLUPS, Tier},
+};
 use crate::model::{AgentNo, DAY_MS, Timestamp};
 
-/// Deletes days of blocks that lie wholly before the retention, and alerts that resolved before theirs.
-/// Tells whether samples were deleted.
+/// Deletes days of blocks and rollups that lie wholly before their retention, days beyond the limit on bytes,
+/// and alerts that resolved before their retention. Tells whether samples were deleted.
 ///
 /// A clock that is far ahead of the file's last commit is not trusted: a wrong date at boot must not delete
 /// history before anybody can set it right.
@@ -17,7 +23,12 @@ pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
         return Ok(false);
     };
     let now = shared.clock.now().min(last_commit.plus_millis(DAY_MS));
-    let deleted = delete_days_before(shared, now.plus_millis(-shared.settings.retention_ms).day())?;
+    let oldest_day = |retention_ms: i64| now.plus_millis(-retention_ms).day();
+    let by_size = days_beyond_the_limit(shared, now.day())?;
+    let before = oldest_day(shared.settings.retention_ms).max(by_size.blocks_before);
+    let deleted = delete_days_before(shared, before)?;
+    let before = oldest_day(shared.settings.rollup_retention_ms).max(by_size.rollups_before);
+    delete_rollups_before(shared, before)?;
     let before = now.plus_millis(-shared.settings.alert_retention_ms);
     let mut live = shared.live.lock();
     let mut catalog = Arc::clone(&live.catalog);
@@ -47,6 +58,84 @@ pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
     Ok(deleted)
 }
 
+/// Days that have to go for the limit on bytes to be kept.
+struct BeyondTheLimit {
+    blocks_before: i32,
+    rollups_before: i32,
+}
+
+/// Samples go first, the oldest day first, then rollups. The day under way stays, whatever it takes.
+fn days_beyond_the_limit(shared: &Shared, today: i32) -> Result<BeyondTheLimit, redb::Error> {
+    let mut beyond = BeyondTheLimit {
+        blocks_before: i32::MIN,
+        rollups_before: i32::MIN,
+    };
+    let limit = shared.settings.retention_bytes;
+    if limit == 0 {
+        return Ok(beyond);
+    }
+    let table = shared
+        .database
+        .begin_read()?
+        .open_table(tables::DAY_BYTES)?;
+    let days = |kind: u8| -> Result<BTreeMap<i32, u64>, redb::Error> {
+        let mut days = BTreeMap::new();
+        for row in table.range((kind, i32::MIN)..=(kind, i32::MAX))? {
+            let (key, bytes) = row?;
+            days.insert(key.value().1, bytes.value());
+        }
+        Ok(days)
+    };
+    let (blocks, rollups) = (days(BYTES_OF_BLOCKS)?, days(BYTES_OF_ROLLUPS)?);
+    let mut total: u64 = blocks.values().chain(rollups.values()).sum();
+    for (days, before) in [
+        (&blocks, &mut beyond.blocks_before),
+        (&rollups, &mut beyond.rollups_before),
+    ] {
+        for (day, bytes) in days {
+            if total <= limit || *day >= today {
+                break;
+            }
+            total -= bytes;
+            *before = day.saturating_add(1);
+        }
+    }
+    Ok(beyond)
+}
+
+/// Deletes rollups of days before `day`. Those of days that still have samples stay, since they hold.
+fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
+    let (first_rollups, first_blocks) = {
+        let transaction = shared.database.begin_read()?;
+        let blocks = transaction.open_table(tables::BLOCKS)?;
+        let first_blocks = blocks.first()?.map_or(i32::MAX, |(key, _)| key.value().0);
+        let rollups = transaction.open_table(tables::ROLLUPS)?;
+        (days_of(&rollups, Tier::Day)?, first_blocks)
+    };
+    let day = day.min(first_blocks);
+    if first_rollups.is_none_or(|(first, _)| first >= day) {
+        return Ok(());
+    }
+    let transaction = begin(&shared.database)?;
+    {
+        let mut rollups = transaction.open_table(tables::ROLLUPS)?;
+        for tier in Tier::ALL {
+            let range = tables::rollups_of_tier(tier, day.saturating_sub(1));
+            rollups.retain_in(range, |_, _| false)?;
+        }
+        let mut bytes = transaction.open_table(tables::DAY_BYTES)?;
+        bytes.retain_in(
+            (BYTES_OF_ROLLUPS, i32::MIN)..(BYTES_OF_ROLLUPS, day),
+            |_, _| false,
+        )?;
+    }
+    transaction.commit()?;
+    let mut live = shared.live.lock();
+    live.block_epoch += 1;
+    shared.inventory.forget_before(day);
+    Ok(())
+}
+
 /// Deletes all blocks of days before `day`, a day per transaction; tells whether there were any.
 fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
     let mut deleted = false;
@@ -71,6 +160,11 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
             })?;
             let mut unsettled = transaction.open_table(tables::UNSETTLED)?;
             unsettled.retain_in(..(oldest.saturating_add(1), 0), |_, _| false)?;
+            let mut bytes = transaction.open_table(tables::DAY_BYTES)?;
+            bytes.retain_in(
+                (BYTES_OF_BLOCKS, i32::MIN)..=(BYTES_OF_BLOCKS, oldest),
+                |_, _| false,
+            )?;
         }
         transaction.commit()?;
         agents.dedup();

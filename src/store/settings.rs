@@ -7,6 +7,11 @@ use crate::model::{DAY_MS, Limits, Policy};
 pub struct Settings {
     /// Samples older than this are deleted, whole UTC days at a time; milliseconds (`retention`, 30 d).
     pub retention_ms: i64,
+    /// Samples and rollups may take so many bytes of the file; beyond it the oldest days are deleted early; 0 for no
+    /// limit (`retention_size`, 0).
+    pub retention_bytes: u64,
+    /// What days add up to is kept so long, also after their samples; milliseconds (`rollup_retention`, 400 d).
+    pub rollup_retention_ms: i64,
     /// Alerts are kept so long after they resolved; milliseconds (`alert_retention`, 400 d).
     pub alert_retention_ms: i64,
     /// Bytes of the engine's page cache (`cache_size`, 64 MiB).
@@ -37,6 +42,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             retention_ms: 30 * DAY_MS,
+            retention_bytes: 0,
+            rollup_retention_ms: 400 * DAY_MS,
             alert_retention_ms: 400 * DAY_MS,
             cache_bytes: 64 << 20,
             head_bytes_max: 64_000_000,

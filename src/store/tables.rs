@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use redb::TableDefinition;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::model::{AgentNo, Timestamp};
 
@@ -34,6 +34,12 @@ pub(super) type UnsettledRow = (u32, u64, u64);
 /// ([`Tier`], day, agent) -> [`crate::codec::Day`] or [`crate::codec::Buckets`]. There only while it holds.
 pub(super) const ROLLUPS: TableDefinition<(u8, i32, u32), &[u8]> =
     TableDefinition::new("rollups_v1");
+/// (0 for blocks, 1 for rollups, day) -> bytes of the engine's pages that they take ([`page_bytes`]).
+pub(super) const DAY_BYTES: TableDefinition<(u8, i32), u64> = TableDefinition::new("day_bytes_v1");
+/// First of the key of [`DAY_BYTES`]: blocks.
+pub(super) const BYTES_OF_BLOCKS: u8 = 0;
+/// First of the key of [`DAY_BYTES`]: rollups.
+pub(super) const BYTES_OF_ROLLUPS: u8 = 1;
 /// (agent, time fired, occurrence) -> alert.
 pub(super) const ALERTS: TableDefinition<(u32, i64, u64), &[u8]> =
     TableDefinition::new("alerts_v1");
@@ -87,6 +93,65 @@ impl Tier {
             Self::Hour => 1,
             Self::FiveMinutes => 2,
         }
+    }
+}
+
+/// The engine's pages are this times a power of two.
+pub(super) const PAGE_BYTES: usize = 4_096;
+/// Bytes of a page that are not the value's: header, offsets, key.
+pub(super) const PAGE_OVERHEAD: usize = 64;
+
+/// What a value takes of the engine's pages: a large one has a page to itself, small ones share.
+pub(super) const fn page_bytes(length: usize) -> u64 {
+    let bytes = length + PAGE_OVERHEAD;
+    if bytes <= PAGE_BYTES / 2 {
+        return bytes as u64;
+    }
+    let page = bytes.next_power_of_two();
+    if page > PAGE_BYTES {
+        page as u64
+    } else {
+        PAGE_BYTES as u64
+    }
+}
+
+/// Counts what was put into and taken out of a day's pages, and writes it when it is done.
+#[derive(Debug, Default)]
+pub(super) struct ByteCount {
+    added: u64,
+    removed: u64,
+}
+
+impl ByteCount {
+    /// A value of so many bytes was written.
+    pub(super) const fn add(&mut self, length: usize) {
+        self.added += page_bytes(length);
+    }
+
+    /// A value of so many bytes was deleted.
+    pub(super) const fn remove(&mut self, length: usize) {
+        self.removed += page_bytes(length);
+    }
+
+    /// Brings the day's row up to date; `kind` is that of [`DAY_BYTES`].
+    pub(super) fn write(
+        &self,
+        transaction: &WriteTransaction,
+        kind: u8,
+        day: i32,
+    ) -> Result<(), redb::Error> {
+        if self.added == 0 && self.removed == 0 {
+            return Ok(());
+        }
+        let mut table = transaction.open_table(DAY_BYTES)?;
+        let before = table.get((kind, day))?.map_or(0, |row| row.value());
+        let bytes = (before + self.added).saturating_sub(self.removed);
+        if bytes == 0 {
+            table.remove((kind, day))?;
+        } else {
+            table.insert((kind, day), bytes)?;
+        }
+        Ok(())
     }
 }
 
