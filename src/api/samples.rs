@@ -14,10 +14,10 @@ use super::{
     problem::Problem,
     routes::json_response,
     selection::{Selection, write_identity, write_value},
-    steps::{Aggregate, buckets},
+    steps::Aggregate,
 };
 use crate::model::{
-    Agent, DAY_MS, History, SeriesInfo, SeriesNo, Timestamp, Window, is_stale_marker,
+    Agent, Bucket, DAY_MS, History, SeriesInfo, SeriesNo, Timestamp, Window, is_stale_marker,
 };
 
 /// What is looked at when the question names no beginning.
@@ -142,29 +142,34 @@ impl Question {
         let numbers: Vec<SeriesNo> = series.iter().map(|info| info.no).collect();
         let mut written: HashMap<SeriesNo, Vec<u8>> = HashMap::new();
         let mut is_full = false;
-        history.scan(agent.no, &numbers, self.window, &mut |no, times, values| {
-            if is_full {
-                return;
+        let mut write = |no: SeriesNo, time: i64, value: f64| match left.checked_sub(1) {
+            Some(rest) => {
+                *left = rest;
+                write_point(written.entry(no).or_default(), time, value);
             }
-            let points = written.entry(no).or_default();
-            let mut write = |time: i64, value: f64| match left.checked_sub(1) {
-                Some(rest) => {
-                    *left = rest;
-                    write_point(points, time, value);
-                }
-                None => is_full = true,
-            };
-            match self.step {
-                Some((step_ms, aggregate)) => {
-                    buckets(times, values, step_ms, aggregate, write);
-                }
-                None => times
+            None => is_full = true,
+        };
+        match self.step {
+            Some((step_ms, aggregate)) => {
+                let with_rate = aggregate == Aggregate::Rate;
+                let mut visit = |no: SeriesNo, buckets: Vec<Bucket>| {
+                    for bucket in &buckets {
+                        if let Some(value) = aggregate.of(bucket) {
+                            write(no, bucket.end_ms, value);
+                        }
+                    }
+                };
+                let window = self.window;
+                history.buckets(agent.no, &numbers, window, step_ms, with_rate, &mut visit)?;
+            }
+            None => history.scan(agent.no, &numbers, self.window, &mut |no, times, values| {
+                times
                     .iter()
                     .zip(values)
                     .filter(|(_, value)| !is_stale_marker(**value))
-                    .for_each(|(time, value)| write(*time, *value)),
-            }
-        })?;
+                    .for_each(|(time, value)| write(no, *time, *value));
+            })?,
+        }
         if is_full {
             return Err(self.too_many());
         }

@@ -6,6 +6,7 @@
 mod agent;
 mod alert;
 mod batch;
+mod bucket;
 mod clock;
 mod counter;
 mod exact_sum;
@@ -20,6 +21,7 @@ mod time;
 pub use agent::{Agent, AgentStatus, Contact, INTERVAL_MS, Registration, RegistrationSource};
 pub use alert::{Alert, AlertEvent, AlertEventKind, Severity};
 pub use batch::{Batch, MetricMetadata, Row};
+pub use bucket::{Bucket, BucketFold, Stretch, end_of_bucket};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counter::Increase;
 pub use exact_sum::ExactSum;
@@ -30,7 +32,7 @@ pub use metric::{
     lesser, names,
 };
 pub use policy::{HealthWeights, Policy};
-pub use read::{History, ReadError, Run, SeriesExtent, SeriesInfo, Summary, Visit};
+pub use read::{BucketVisit, History, ReadError, Run, SeriesExtent, SeriesInfo, Summary, Visit};
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub(crate) use time::seconds_to_timestamp;
 pub use time::{

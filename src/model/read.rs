@@ -5,8 +5,8 @@
 //! the same commits. Methods are batch-first (one agent, many series) and free of the engine's types.
 
 use super::{
-    Agent, AgentId, AgentNo, Alert, AlertEvent, ExactSum, MetricKind, Policy, Sample, SeriesKey,
-    SeriesNo, Timestamp, Window, greater, lesser,
+    Agent, AgentId, AgentNo, Alert, AlertEvent, Bucket, BucketFold, ExactSum, MetricKind, Policy,
+    Sample, SeriesKey, SeriesNo, Timestamp, Window, greater, lesser,
 };
 
 /// Why a question could not be answered.
@@ -106,6 +106,9 @@ pub struct Run {
 /// Takes one series with its times (milliseconds since the epoch) and as many values.
 pub type Visit<'a> = dyn FnMut(SeriesNo, &[i64], &[f64]) + 'a;
 
+/// Takes one series with its buckets, ascending.
+pub type BucketVisit<'a> = dyn FnMut(SeriesNo, Vec<Bucket>) + 'a;
+
 /// One consistent moment of durable history.
 pub trait History: Send + Sync {
     /// Time of the last commit; `None` in a file that holds none.
@@ -150,6 +153,29 @@ pub trait History: Send + Sync {
         series: &[SeriesNo],
         window: Window,
     ) -> Result<Vec<Summary>, ReadError>;
+
+    /// Hands each asked series that has samples in the window to `visit`, once, in buckets of `step_ms`, which is
+    /// above 0. Samples outside of the window are in no bucket. Rates are worked out `with_rate` only.
+    fn buckets(
+        &self,
+        agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+        step_ms: i64,
+        with_rate: bool,
+        visit: &mut BucketVisit<'_>,
+    ) -> Result<(), ReadError> {
+        // From samples, rates cost nothing.
+        let _ = with_rate;
+        self.scan(agent, series, window, &mut |no, times, values| {
+            let mut fold = BucketFold::new(no, step_ms);
+            fold.extend(times, values);
+            let buckets = fold.finish();
+            if !buckets.is_empty() {
+                visit(no, buckets);
+            }
+        })
+    }
 
     /// The last sample at or before the moment, stale markers skipped; with `wanted`, the last whose value equals it.
     fn last_sample(

@@ -4,6 +4,7 @@
 //! ([`Store::view`]). What was acknowledged is on disk and in every later view.
 
 mod backend;
+mod bucketing;
 mod catalog;
 mod checkpoint;
 mod committer;

@@ -10,6 +10,7 @@ use std::{
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::{
+    bucketing::{Folds, tier_for},
     catalog::Catalog,
     head::{Heads, SeriesHead},
     inventory::Inventory,
@@ -27,9 +28,9 @@ use super::{
 use crate::{
     codec::{MetricRecord, decode_alert_event},
     model::{
-        Agent, AgentId, AgentNo, Alert, AlertEvent, History, MetricKind, Policy, ReadError, Run,
-        Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Visit, Window,
-        is_stale_marker,
+        Agent, AgentId, AgentNo, Alert, AlertEvent, BucketVisit, History, MetricKind, Policy,
+        ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Visit,
+        Window, is_stale_marker,
     },
 };
 
@@ -111,10 +112,15 @@ impl Moment {
     }
 
     /// The window in pieces that are read from rollups or from samples.
-    fn segments(&self, agent: AgentNo, window: Window) -> Result<Vec<Segment>, ReadError> {
+    fn segments(
+        &self,
+        tier: Tier,
+        agent: AgentNo,
+        window: Window,
+    ) -> Result<Vec<Segment>, ReadError> {
         guarded(|| {
             let head_first = self.heads.agent(agent).and_then(|head| head.first());
-            segments(&self.rollups()?, agent, head_first, window).map_err(|e| backend(&e))
+            segments(&self.rollups()?, tier, agent, head_first, window).map_err(|e| backend(&e))
         })
     }
 
@@ -195,7 +201,7 @@ impl Moment {
         window: Window,
     ) -> Result<Vec<SeriesExtent>, ReadError> {
         let mut extents: Vec<SeriesExtent> = Vec::new();
-        let segments = self.segments(agent, window)?;
+        let segments = self.segments(Tier::Day, agent, window)?;
         let is_one = segments.len() < 2;
         for segment in segments {
             match segment {
@@ -407,7 +413,7 @@ impl History for Moment {
         wanted.sort_unstable();
         wanted.dedup();
         let mut summaries = vec![Summary::default(); wanted.len()];
-        for segment in self.segments(agent, window)? {
+        for segment in self.segments(Tier::Day, agent, window)? {
             match segment {
                 Segment::Samples(stretch) => {
                     self.summarise_samples(agent, &wanted, stretch, &mut summaries)?;
@@ -434,6 +440,37 @@ impl History for Moment {
             Err(_) => Summary::default(),
         };
         Ok(series.iter().map(answer).collect())
+    }
+
+    fn buckets(
+        &self,
+        agent: AgentNo,
+        series: &[SeriesNo],
+        window: Window,
+        step_ms: i64,
+        with_rate: bool,
+        visit: &mut BucketVisit<'_>,
+    ) -> Result<(), ReadError> {
+        let mut folds = Folds::new(series, step_ms, with_rate);
+        let segments = match tier_for(step_ms) {
+            Some(tier) => self.segments(tier, agent, window)?,
+            None => vec![Segment::Samples(window)],
+        };
+        let blocks = self.block_days(Window::until(Timestamp::MAX))?;
+        let has_expired = |day: i32| blocks.is_none_or(|(first, _)| day < first);
+        for segment in segments {
+            let (wanted, stretch) = match segment {
+                Segment::Samples(stretch) => (folds.all(), stretch),
+                Segment::Day(day, row) => (folds.add_day(&row, has_expired(day)), whole_day(day)),
+            };
+            if !wanted.is_empty() {
+                self.scan(agent, &wanted, stretch, &mut |no, times, values| {
+                    folds.add_samples(no, times, values);
+                })?;
+            }
+        }
+        folds.finish(visit);
+        Ok(())
     }
 
     fn last_sample(

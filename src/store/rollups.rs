@@ -8,7 +8,7 @@ use crate::{
         BucketRow, CounterBorders, DISTINCT_VALUES_MAX, DaySeries, NumberStatistics, SUM_PARTS_MAX,
         SeriesBuckets, ValueCounts, encode_buckets, encode_day, sum_parts,
     },
-    model::{ExactSum, Increase, SeriesNo, greater, is_stale_marker, lesser},
+    model::{ExactSum, Increase, SeriesNo, end_of_bucket, greater, is_stale_marker, lesser},
 };
 
 /// Milliseconds of the finer tiers.
@@ -119,14 +119,6 @@ fn value_counts(values: &[f64]) -> Option<ValueCounts> {
 fn looks_like_counter(values: &[f64]) -> bool {
     let drops = values.windows(2).filter(|pair| pair[1] < pair[0]).count();
     values.iter().all(|v| v.is_finite()) && drops * SAMPLES_PER_DROP_MIN <= values.len()
-}
-
-/// End of the bucket `(end - step, end]` that a time lies in.
-pub(super) const fn end_of_bucket(time: i64, step_ms: i64) -> i64 {
-    match time.rem_euclid(step_ms) {
-        0 => time,
-        below => time.saturating_add(step_ms - below),
-    }
 }
 
 fn buckets(

@@ -18,7 +18,7 @@ pub(super) type Rollups = ReadOnlyTable<(u8, i32, u32), &'static [u8]>;
 pub(super) enum Segment {
     /// Read blocks and heads.
     Samples(Window),
-    /// A whole day with what it adds up to.
+    /// A whole day with its row of rollups.
     Day(i32, AccessGuard<'static, &'static [u8]>),
 }
 
@@ -66,6 +66,7 @@ pub(super) fn days_of(table: &Rollups, tier: Tier) -> Result<Option<(i32, i32)>,
 /// (milliseconds) on are read from samples.
 pub(super) fn segments(
     table: &Rollups,
+    tier: Tier,
     agent: AgentNo,
     head_first: Option<i64>,
     window: Window,
@@ -77,7 +78,7 @@ pub(super) fn segments(
         segments.extend((stretch.length_ms() > 0).then_some(Segment::Samples(stretch)));
     };
     if let Some((mut first, mut last)) = whole_days(window)
-        && let Some((oldest, newest)) = days_of(table, Tier::Day)?
+        && let Some((oldest, newest)) = days_of(table, tier)?
     {
         first = first.max(oldest);
         last = last.min(newest);
@@ -85,7 +86,7 @@ pub(super) fn segments(
             last = last.min(Timestamp::from_millis(head).day().saturating_sub(1));
         }
         for day in first..=last {
-            let Some(row) = table.get((Tier::Day.key(), day, agent.0))? else {
+            let Some(row) = table.get((tier.key(), day, agent.0))? else {
                 continue;
             };
             samples_until(from, day_start(day).plus_millis(-1), &mut segments);

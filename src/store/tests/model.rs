@@ -9,8 +9,8 @@ use redb::ReadableDatabase;
 use super::disk::SimulatedDisk;
 use crate::{
     model::{
-        AgentId, AgentNo, Batch, DAY_MS, ExactSum, History, ManualClock, STALE_MARKER, Sample,
-        SeriesNo, Timestamp, Window, is_stale_marker,
+        AgentId, AgentNo, Batch, BucketFold, DAY_MS, ExactSum, History, ManualClock, STALE_MARKER,
+        Sample, SeriesNo, Timestamp, Window, is_stale_marker,
     },
     store::{
         Append, Settings, Store, Urgency,
@@ -258,6 +258,26 @@ fn check(view: &dyn History, model: &Model, window: Window) {
         let last = samples.last().map(|(t, v)| (*t, v.to_bits()));
         let told = |s: Option<Sample>| s.map(|s| (s.time.as_millis(), s.value.to_bits()));
         assert_eq!(told(summary.last), last);
+        for step_ms in [300_000, 900_000, 3_600_000, 7_000] {
+            let mut fold = BucketFold::new(*no, step_ms);
+            for (time, value) in &samples {
+                fold.extend(&[*time], &[*value]);
+            }
+            let mut found = Vec::new();
+            view.buckets(
+                *agent_no,
+                &[*no],
+                window,
+                step_ms,
+                true,
+                &mut |_, buckets| {
+                    found = buckets;
+                },
+            )
+            .unwrap();
+            // Debug texts, so that NaN equals NaN.
+            assert_eq!(format!("{found:?}"), format!("{:?}", fold.finish()));
+        }
         let known_last = model[key]
             .range(..=window.to.as_millis())
             .rev()

@@ -1,0 +1,109 @@
+//! Series in buckets, from rollups of whole days where the answer is provably the same, else from samples.
+
+use redb::AccessGuard;
+
+use super::{
+    rollups::{FIVE_MINUTES_MS, HOUR_MS},
+    tables::Tier,
+};
+use crate::{
+    codec::{BucketRow, Buckets, SeriesBuckets},
+    model::{BucketFold, BucketVisit, SeriesNo, Stretch},
+};
+
+/// The coarsest tier whose buckets fit into steps of `step_ms`.
+pub(super) const fn tier_for(step_ms: i64) -> Option<Tier> {
+    if step_ms % HOUR_MS == 0 {
+        Some(Tier::Hour)
+    } else if step_ms % FIVE_MINUTES_MS == 0 {
+        Some(Tier::FiveMinutes)
+    } else {
+        None
+    }
+}
+
+/// The folds of all series that are asked for.
+pub(super) struct Folds {
+    /// Sorted by number.
+    folds: Vec<BucketFold>,
+    with_rate: bool,
+}
+
+impl Folds {
+    pub(super) fn new(series: &[SeriesNo], step_ms: i64, with_rate: bool) -> Self {
+        let mut numbers = series.to_vec();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let folds = numbers.iter().map(|no| BucketFold::new(*no, step_ms));
+        Self {
+            folds: folds.collect(),
+            with_rate,
+        }
+    }
+
+    /// All series.
+    pub(super) fn all(&self) -> Vec<SeriesNo> {
+        self.folds.iter().map(|fold| fold.no).collect()
+    }
+
+    /// Adds samples that lie after everything added so far.
+    pub(super) fn add_samples(&mut self, no: SeriesNo, times: &[i64], values: &[f64]) {
+        if let Ok(at) = self.folds.binary_search_by_key(&no, |fold| fold.no) {
+            self.folds[at].extend(times, values);
+        }
+    }
+
+    /// Adds a day's row; returns the series that have to be read from their samples. `is_all_there_is` says that
+    /// the samples have expired, so that what was kept has to do.
+    pub(super) fn add_day(
+        &mut self,
+        row: &AccessGuard<'static, &'static [u8]>,
+        is_all_there_is: bool,
+    ) -> Vec<SeriesNo> {
+        let Ok(day) = Buckets::open(row.value()) else {
+            return self.all();
+        };
+        let with_rate = self.with_rate;
+        let is_enough = |found: &SeriesBuckets| {
+            let has_rate = || found.rows.iter().all(|row| row.counter.is_some());
+            is_all_there_is || (found.is_exact && (!with_rate || has_rate()))
+        };
+        let mut left = Vec::new();
+        for fold in &mut self.folds {
+            match day.of(fold.no) {
+                Ok(None) => {}
+                Ok(Some(found)) if is_enough(&found) => {
+                    found.rows.iter().for_each(|row| fold.push(&stretch(row)));
+                }
+                Ok(Some(_)) | Err(_) => left.push(fold.no),
+            }
+        }
+        left
+    }
+
+    /// Hands over every series that has buckets.
+    pub(super) fn finish(self, visit: &mut BucketVisit<'_>) {
+        for fold in self.folds {
+            let no = fold.no;
+            let buckets = fold.finish();
+            if !buckets.is_empty() {
+                visit(no, buckets);
+            }
+        }
+    }
+}
+
+fn stretch(row: &BucketRow) -> Stretch<'_> {
+    Stretch {
+        time_ms: row.end_ms,
+        samples: row.samples,
+        numbers: row.samples - row.nans.min(row.samples),
+        sum_parts: &row.sum_parts,
+        min: row.min,
+        max: row.max,
+        last: row.last,
+        counter: row
+            .counter
+            .map(|c| ((c.first_ms, c.first), (c.last_ms, row.last), c.dropped)),
+    }
+}
