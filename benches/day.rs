@@ -49,6 +49,24 @@ fn killed_copy(store: &Store, path: &Path, folder: &Path) -> PathBuf {
     copy
 }
 
+/// Tells what the file and a snapshot of it take; returns the snapshot.
+fn sizes(what: &str, store: &Store, samples: f64, folder: &Path) -> PathBuf {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut snapshot = runtime.block_on(store.snapshot()).unwrap();
+    let copy = folder.join("snapshot.redb");
+    let mut named = std::fs::File::create(&copy).unwrap();
+    let copy_bytes = std::io::copy(&mut snapshot, &mut named).unwrap();
+    let status = store.status();
+    eprintln!(
+        "{what}: {samples} samples: file {:.2} B/sample, snapshot {:.2} B/sample, {:.2} B written per sample, {} blocks",
+        status.file_bytes as f64 / samples,
+        copy_bytes as f64 / samples,
+        status.bytes_written as f64 / samples,
+        status.blocks,
+    );
+    copy
+}
+
 fn a_day(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("day.redb");
@@ -56,23 +74,17 @@ fn a_day(c: &mut Criterion) {
     fleet::fill(&store, AGENTS, HOURS);
     let killed = killed_copy(&store, &path, folder.path());
     let in_log = store.status();
-    store.checkpoint_blocking().unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut snapshot = runtime.block_on(store.snapshot()).unwrap();
-    let copy = folder.path().join("snapshot.redb");
-    let mut named = std::fs::File::create(&copy).unwrap();
-    let copy_bytes = std::io::copy(&mut snapshot, &mut named).unwrap();
     let samples = (AGENTS * fleet::METRICS as u64 * HOURS as u64 * 360) as f64;
-    let status = store.status();
+    store.checkpoint_blocking().unwrap();
+    sizes("filled", &store, samples, folder.path());
     eprintln!(
-        "{samples} samples: file {:.2} B/sample, snapshot {:.2} B/sample, {:.2} B written per sample, {} blocks; killed with {} records and {} samples in the log",
-        status.file_bytes as f64 / samples,
-        copy_bytes as f64 / samples,
-        status.bytes_written as f64 / samples,
-        status.blocks,
-        in_log.wal_records,
-        in_log.head_samples,
+        "killed with {} records and {} samples in the log",
+        in_log.wal_records, in_log.head_samples,
     );
+    let started = Instant::now();
+    store.settle_blocking().unwrap();
+    eprintln!("settled in {:.1?}", started.elapsed());
+    let copy = sizes("settled", &store, samples, folder.path());
 
     let mut group = c.benchmark_group("day_of_100_agents");
     group.sample_size(10);

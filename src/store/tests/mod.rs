@@ -3,4 +3,5 @@
 mod damage;
 mod disk;
 mod model;
+mod rollups;
 mod scenarios;
