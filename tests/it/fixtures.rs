@@ -15,7 +15,7 @@ use longwatch::{
 };
 
 /// Every released version of the schema.
-const VERSIONS: [&str; 1] = ["v1"];
+const VERSIONS: [&str; 2] = ["v1", "v2"];
 const NOW: i64 = 20_000 * DAY_MS + 5_000;
 
 fn fixture(name: &str) -> PathBuf {
@@ -35,8 +35,9 @@ fn open(path: &std::path::Path) -> Store {
     .unwrap()
 }
 
-/// A little of everything that version 1 can hold: blocks over a midnight, a log, an alert, events.
-fn write_v1(path: &std::path::Path) {
+/// A little of everything that version 2 can hold: a settled day with its rollups, one that late samples unsettled,
+/// a log, an alert, events.
+fn write_v2(path: &std::path::Path) {
     let store = open(path);
     let agent = AgentId::new("agent 7/ä").unwrap();
     let mut registration = Registration::bare(RegistrationSource::Api);
@@ -46,6 +47,20 @@ fn write_v1(path: &std::path::Path) {
     store
         .register_blocking(agent.clone(), registration)
         .unwrap();
+    for day in [19_990, 19_995] {
+        let mut batch = Batch::new();
+        for i in 0..300 {
+            let time = Timestamp::from_millis(day * DAY_MS + i * 250_000);
+            let cpu = (i * 7 % 90) as f64 / 10.0;
+            batch
+                .push(names::SYSTEM_CPU_USAGE, &mut [], time, cpu)
+                .unwrap();
+            let total = (i % 200 * 3) as f64;
+            batch.push("jobs_total", &mut [], time, total).unwrap();
+        }
+        append(&store, &agent, batch, None);
+    }
+    store.settle_blocking().unwrap();
     let mut batch = Batch::new();
     for i in 0..40 {
         let time = Timestamp::from_millis(20_000 * DAY_MS - 200_000 + i * 10_000);
@@ -119,23 +134,57 @@ fn dump(view: &View) -> String {
     out
 }
 
+/// Steps and whole days of all series, as text.
+fn dump_rollups(view: &View) -> String {
+    let end = Timestamp::from_millis(NOW + 3_600_000);
+    let mut out = String::new();
+    for agent in view.agents(end) {
+        for series in view.series(agent.no, None) {
+            let window = Window::until(end);
+            let summary = view.summarise(agent.no, &[series.no], window).unwrap();
+            writeln!(out, "{} {summary:?}", series.key).unwrap();
+            view.buckets(
+                agent.no,
+                &[series.no],
+                window,
+                3_600_000,
+                true,
+                &mut |_, b| {
+                    b.iter().for_each(|b| writeln!(out, "  {b:?}").unwrap());
+                },
+            )
+            .unwrap();
+        }
+    }
+    out
+}
+
+fn expected(name: &str, view: &View) -> String {
+    // The first version's text was written when there were no rollups.
+    match name {
+        "v1" => dump(view),
+        _ => dump(view) + &dump_rollups(view),
+    }
+}
+
 #[test]
 fn files_of_every_version_open_and_say_what_they_said() {
     if std::env::var_os("LONGWATCH_WRITE_FIXTURES").is_some() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("v1.redb");
-        write_v1(&path);
-        let to = fixture("v1.redb");
+        let path = folder.path().join("v2.redb");
+        write_v2(&path);
+        let to = fixture("v2.redb");
         let _ = std::fs::remove_file(&to);
         store::snapshot_file(&path, &to, &mut |_, _| {}).unwrap();
-        std::fs::write(fixture("v1.txt"), dump(&store::open_copy(&to).unwrap())).unwrap();
+        let text = expected("v2", &store::open_copy(&to).unwrap());
+        std::fs::write(fixture("v2.txt"), text).unwrap();
     }
     for version in VERSIONS {
         let file = fixture(&format!("{version}.redb"));
-        let expected = std::fs::read_to_string(fixture(&format!("{version}.txt"))).unwrap();
+        let text = std::fs::read_to_string(fixture(&format!("{version}.txt"))).unwrap();
         assert_eq!(
-            dump(&store::open_copy(&file).unwrap()),
-            expected,
+            expected(version, &store::open_copy(&file).unwrap()),
+            text,
             "{version} read as a copy"
         );
         let report = store::verify(&file, &mut |_, _| {}).unwrap();
@@ -146,10 +195,13 @@ fn files_of_every_version_open_and_say_what_they_said() {
         std::fs::copy(&file, &path).unwrap();
         let store = open(&path);
         assert_eq!(
-            dump(&store.view()),
-            expected,
+            expected(version, &store.view()),
+            text,
             "{version} opened for writing"
         );
+        // What is merged and rolled up now says the same.
+        store.settle_blocking().unwrap();
+        assert_eq!(expected(version, &store.view()), text, "{version} settled");
         store.close_blocking().unwrap();
     }
 }
