@@ -66,6 +66,14 @@ impl SeriesTable {
         self.entries.binary_search_by_key(&no, |e| e.no).ok()
     }
 
+    /// The same where it is probably `guess`: rows of a scrape follow each other in the order of slots.
+    pub(super) fn slot_near(&self, guess: usize, no: SeriesNo) -> Option<usize> {
+        match self.entries.get(guess) {
+            Some(entry) if entry.no == no => Some(guess),
+            _ => self.slot(no),
+        }
+    }
+
     /// Adds a series whose number is above all others of the agent; returns its slot.
     pub(super) fn push(&mut self, entry: SeriesEntry) -> usize {
         let slot = self.entries.len();

@@ -185,9 +185,14 @@ fn replay(
                 )
             };
             let series = series.ok_or_else(unknown)?;
+            let mut next_slot = 0;
             let rows = rows
                 .into_iter()
-                .map(|(no, time, value)| Some((series.slot(no)?, time, value)))
+                .map(|(no, time, value)| {
+                    let slot = series.slot_near(next_slot, no)?;
+                    next_slot = slot + 1;
+                    Some((slot, time, value))
+                })
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(unknown)?;
             loaded.heads.extend(agent, sequence, rows.into_iter());
