@@ -501,19 +501,8 @@ impl<'a> Block<'a> {
         values_out: &mut Vec<f64>,
     ) -> Result<(), BlockError> {
         self.check_data()?;
-        let column = self.columns[entry.time_column];
-        if self.decoded_times[entry.time_column].is_none() {
-            let mut decoded = Vec::with_capacity(column.count);
-            times::decode(
-                &self.data[column.start..column.end],
-                column.count,
-                &mut decoded,
-            )?;
-            self.decoded_times[entry.time_column] = Some(decoded);
-        }
-        let column_times = self.decoded_times[entry.time_column]
-            .as_deref()
-            .unwrap_or_default();
+        let data = self.data;
+        let column_times = self.column_times(entry.time_column)?;
         let start = times_out.len();
         match entry.bitmap_start {
             None => times_out.extend_from_slice(column_times),
@@ -521,7 +510,7 @@ impl<'a> Block<'a> {
                 column_times
                     .iter()
                     .enumerate()
-                    .filter(|(i, _)| self.data[bitmap + i / 8] >> (i % 8) & 1 == 1)
+                    .filter(|(i, _)| data[bitmap + i / 8] >> (i % 8) & 1 == 1)
                     .map(|(_, t)| *t),
             ),
         }
@@ -536,6 +525,43 @@ impl<'a> Block<'a> {
             values_out,
         )?;
         Ok(())
+    }
+
+    /// First and last time and number of a series' samples in `(after, until]`, stale markers included; `None`
+    /// without any. Reads times alone, once for all series that share them.
+    pub fn count_within(
+        &mut self,
+        entry: &Entry,
+        after: i64,
+        until: i64,
+    ) -> Result<Option<(i64, i64, usize)>, BlockError> {
+        self.check_data()?;
+        let data = self.data;
+        let times = self.column_times(entry.time_column)?;
+        let start = times.partition_point(|t| *t <= after);
+        let end = times.partition_point(|t| *t <= until).max(start);
+        let Some(bitmap) = entry.bitmap_start else {
+            return Ok((start < end).then(|| (times[start], times[end - 1], end - start)));
+        };
+        let mut found: Option<(i64, i64, usize)> = None;
+        for i in (start..end).filter(|i| data[bitmap + i / 8] >> (i % 8) & 1 == 1) {
+            let (first, _, count) = found.unwrap_or((times[i], times[i], 0));
+            found = Some((first, times[i], count + 1));
+        }
+        Ok(found)
+    }
+
+    /// The times of a column, decoded the first time. The data's checksum holds.
+    fn column_times(&mut self, column: usize) -> Result<&[i64], Corrupt> {
+        if self.decoded_times[column].is_none() {
+            let TimeColumn {
+                count, start, end, ..
+            } = self.columns[column];
+            let mut decoded = Vec::with_capacity(count);
+            times::decode(&self.data[start..end], count, &mut decoded)?;
+            self.decoded_times[column] = Some(decoded);
+        }
+        Ok(self.decoded_times[column].as_deref().unwrap_or_default())
     }
 
     /// Checks the checksum of the data.

@@ -252,6 +252,13 @@ impl Moment {
                     {
                         Some((entry.first, entry.last, entry.count as u64))
                     }
+                    Place::Block(block, entry) if cluster.len() == 1 && entry.stale == 0 => {
+                        let (after, until) = (window.from.as_millis(), window.to.as_millis());
+                        pieces.blocks[block]
+                            .count_within(&entry, after, until)
+                            .map_err(|e| damaged(guards[block].0, &e))?
+                            .map(|(first, last, count)| (first, last, count as u64))
+                    }
                     _ => {
                         columns.clear();
                         pieces.decode(guards, cluster.clone(), &mut columns)?;
