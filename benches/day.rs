@@ -23,9 +23,9 @@ use longwatch::{
 };
 
 const AGENTS: u64 = 100;
-/// An hour more than is asked about, so that windows cut through blocks at both ends.
+/// An hour more than is asked about, so that windows cut through blocks where they begin.
 const HOURS: i64 = 25;
-const ASKED_AT_MS: i64 = fleet::END_MS - 31 * 60_000;
+const ASKED_AT_MS: i64 = fleet::END_MS;
 
 fn day() -> ReportRequest {
     let end = Timestamp::from_millis(ASKED_AT_MS);
