@@ -286,7 +286,7 @@ impl Committer {
         let started = Instant::now();
         let sequence = self.next_sequence;
         let written_before = self.shared.counters.bytes_written();
-        let payload = write_draft(&self.shared.database, draft, sequence)
+        let payload = write_draft(&self.shared.database(), draft, sequence)
             .map_err(|error| WriteError::Backend(error.to_string()))?;
         let written = self.shared.counters.bytes_written() - written_before;
         self.ration.spend(written, payload, Instant::now());
@@ -372,7 +372,7 @@ impl Committer {
     fn rotate_pins(&mut self, now: Instant) {
         let counters = &self.shared.counters;
         let (written, length) = (counters.bytes_written(), counters.length());
-        let database = &self.shared.database;
+        let database = self.shared.database();
         self.pins
             .rotate(now, written, length, || database.begin_read().ok());
         let safe = self.pins.safe_for(now, written, length);
@@ -413,7 +413,7 @@ impl Committer {
             )
         };
         let last_sequence = self.next_sequence - 1;
-        let transaction = begin(&self.shared.database)?;
+        let transaction = begin(&self.shared.database())?;
         let slice =
             checkpoint.write_slice(&heads, &catalog, last_sequence, last_commit, &transaction)?;
         transaction.commit()?;
@@ -423,7 +423,7 @@ impl Committer {
             live.block_epoch += 1;
             let epoch = live.block_epoch;
             for (agent, day) in &slice.changed_days {
-                self.shared.inventory.change(*agent, *day, epoch);
+                self.shared.inventory().change(*agent, *day, epoch);
             }
             let heads = Arc::make_mut(&mut live.heads);
             slice.flushed.iter().for_each(|agent| heads.flush(*agent));
@@ -439,7 +439,7 @@ impl Committer {
         self.checkpointed_at = Instant::now();
         // What was committed while the slices ran is still in heads and log.
         self.log_samples = self.shared.live.lock().heads.samples() as u64;
-        self.log_records = count_log(&self.shared.database)?;
+        self.log_records = count_log(&self.shared.database())?;
         for reply in self.checkpoint_waiters.drain(..) {
             let _ = reply.send(Ok(()));
         }
@@ -464,7 +464,7 @@ impl Committer {
                 end_ms: Some(end.as_millis()),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };
-            let transaction = begin(&self.shared.database)?;
+            let transaction = begin(&self.shared.database())?;
             transaction
                 .open_table(tables::RUNS)?
                 .insert(start.as_millis(), record.encode().as_slice())?;

@@ -18,10 +18,9 @@ use super::{
     draft::{Prepared, PreparedRow},
     file::{self, Opened, damaged},
     head::FUTURE_MS_LIMIT,
-    inventory::Inventory,
     liveness::Sign,
     load,
-    shared::{Live, Shared},
+    shared::{Live, Parts, Shared},
     tables,
 };
 use crate::{
@@ -156,12 +155,13 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let now = clock.now();
         let Opened {
-            database,
+            engine,
             facts,
+            medium,
             counters,
         } = opened;
         let loaded = file::on_untrusted_pages(path, || {
-            let transaction = database.begin_read().map_err(|e| damaged(path, e))?;
+            let transaction = engine.database.begin_read().map_err(|e| damaged(path, e))?;
             load::load(path, &transaction, &facts)
         })?;
         let mut live = Live {
@@ -170,22 +170,17 @@ impl Store {
             last_commit: loaded.last_commit,
             block_epoch: 0,
         };
-        begin_run(&database, &settings, now, &mut live).map_err(|e| damaged(path, e))?;
-        let shared = Arc::new(Shared {
+        begin_run(&engine.database, &settings, now, &mut live).map_err(|e| damaged(path, e))?;
+        let shared = Arc::new(Shared::new(Parts {
             path: path.to_owned(),
-            database: Arc::new(database),
-            live: parking_lot::Mutex::new(live),
-            inventory: Arc::new(Inventory::default()),
+            medium,
+            engine,
+            live,
             counters,
             settings,
             clock,
             metrics,
-            queued_rows: std::sync::atomic::AtomicUsize::new(0),
-            registrations: watch::Sender::new(0),
-            failed: watch::Sender::new(false),
-            commits: std::sync::atomic::AtomicU64::new(0),
-            copy_safe_ms: std::sync::atomic::AtomicU64::new(0),
-        });
+        }));
         let failed = shared.failed.clone();
         let (queue, commands) = mpsc::channel();
         let committer = Committer::new(
@@ -420,7 +415,7 @@ impl Store {
     pub fn status(&self) -> StoreStatus {
         let shared = &self.shared;
         let table_lengths = || -> Result<(u64, u64), redb::Error> {
-            let transaction = shared.database.begin_read()?;
+            let transaction = shared.database().begin_read()?;
             let blocks = transaction.open_table(tables::BLOCKS)?.len()?;
             Ok((blocks, transaction.open_table(tables::WAL)?.len()?))
         };
@@ -465,7 +460,7 @@ fn write_snapshot(shared: &Shared) -> Result<File, WriteError> {
         _ => Path::new("."),
     };
     let mut file = tempfile::tempfile_in(directory).map_err(|e| failed(&e))?;
-    let transaction = shared.database.begin_read().map_err(|e| failed(&e))?;
+    let transaction = shared.database().begin_read().map_err(|e| failed(&e))?;
     let handle = file.try_clone().map_err(|e| failed(&e))?;
     copies::write_snapshot(&transaction, handle, &mut |_, _| {}).map_err(|e| failed(&e))?;
     file.rewind().map_err(|e| failed(&e))?;

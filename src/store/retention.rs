@@ -25,7 +25,7 @@ pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
     if gone.is_empty() {
         return Ok(deleted);
     }
-    let transaction = begin(&shared.database)?;
+    let transaction = begin(&shared.database())?;
     {
         let mut alerts = transaction.open_table(tables::ALERTS)?;
         let mut events = transaction.open_table(tables::ALERT_EVENTS)?;
@@ -51,7 +51,7 @@ pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
 fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
     let mut deleted = false;
     loop {
-        let transaction = begin(&shared.database)?;
+        let transaction = begin(&shared.database())?;
         let mut agents: Vec<AgentNo> = Vec::new();
         let oldest;
         {
@@ -76,10 +76,10 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
         live.block_epoch += 1;
         for agent in agents {
             shared
-                .inventory
+                .inventory()
                 .change(agent, oldest.unwrap_or(day), live.block_epoch);
         }
-        shared.inventory.forget_before(day);
+        shared.inventory().forget_before(day);
         Arc::make_mut(&mut live.heads).forget_before(day);
         deleted = true;
     }

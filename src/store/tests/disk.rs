@@ -5,6 +5,8 @@ use std::{io, sync::Arc};
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
+use crate::store::backend::{Medium, Room};
+
 #[derive(Clone, Debug)]
 enum Change {
     Write(u64, Vec<u8>),
@@ -113,5 +115,20 @@ impl StorageBackend for SimulatedDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.change(Change::Write(offset, data.to_vec()))
+    }
+}
+
+impl Medium for SimulatedDisk {
+    fn backend(&self) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        let file = self.0.lock().written.len() as u64;
+        Ok(Room {
+            available: 1 << 40,
+            total: 1 << 40,
+            file,
+        })
     }
 }

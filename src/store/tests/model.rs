@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         Append, Settings, Store, Urgency,
-        backend::{CountingBackend, FileCounters},
+        backend::FileCounters,
         file::{self, Opened},
     },
     telemetry::OwnMetrics,
@@ -39,21 +39,18 @@ pub(super) fn open_with(
     let path = Path::new("simulated");
     let counters = Arc::new(FileCounters::default());
     let is_new = redb::StorageBackend::len(disk).unwrap() == 0;
-    let backend = CountingBackend::new(disk.clone(), Arc::clone(&counters)).unwrap();
-    let database = redb::Builder::new()
-        .set_cache_size(1 << 20)
-        .create_with_backend(backend)
-        .unwrap();
+    let engine = file::attach(path, disk, &counters, 1 << 20).unwrap();
     if is_new {
-        file::initialise(&database, [7; 16], NOW).unwrap();
+        file::initialise(&engine.database, [7; 16], NOW).unwrap();
     }
-    let facts = file::read_facts(path, &database).unwrap();
+    let facts = file::read_facts(path, &engine.database).unwrap();
     let metrics = Arc::new(OwnMetrics::default());
     Store::start(
         path,
         Opened {
-            database,
+            engine,
             facts,
+            medium: Box::new(disk.clone()),
             counters,
         },
         settings,
