@@ -360,6 +360,60 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_revoked_lease_keeps_its_backend_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        let medium = DiskMedium(file);
+        let attach = || {
+            let lease = Arc::new(Lease::default());
+            let inner = medium.backend().unwrap();
+            let backend = LeasedBackend::new(inner, Arc::default(), Arc::clone(&lease)).unwrap();
+            (lease, backend)
+        };
+        let (lease, before) = attach();
+        before.set_len(8).unwrap();
+        before.write(0, b"original").unwrap();
+        lease.revoke();
+        let (_, after) = attach();
+        after.write(0, b"renewed!").unwrap();
+        let mut read = [0; 8];
+        assert!(before.read(0, &mut read).is_err() && read == [0; 8]);
+        assert!(before.write(0, b"outdated").is_err());
+        assert!(before.set_len(0).is_err() && before.sync_data().is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"renewed!");
+        // The lock is held by all of them together, to the last.
+        drop((before, after));
+        let other = File::open(&path).unwrap();
+        lock_exclusively(&medium.0).unwrap();
+        assert_eq!(
+            lock_shared(&other).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        let backend = medium.backend().unwrap();
+        drop(medium);
+        assert!(lock_shared(&other).is_err(), "a backend still has it");
+        drop(backend);
+        lock_shared(&other).unwrap();
+    }
+
+    #[test]
+    fn only_failures_that_end_an_engine_are_noted() {
+        let (lease, counters) = (Arc::new(Lease::default()), Arc::default());
+        let inner = Box::new(DiskBackend(tempfile::tempfile().unwrap()));
+        let backend = LeasedBackend::new(inner, counters, Arc::clone(&lease)).unwrap();
+        assert!(backend.write(u64::MAX - 3, b"too far").is_err());
+        assert!(!lease.has_failed(), "of a write the commit tells");
+        assert!(backend.read(0, &mut [0; 4]).is_err());
+        assert!(lease.has_failed());
+    }
+
     proptest! {
         #[test]
         fn the_overlay_reads_what_was_written_and_the_file_stays(

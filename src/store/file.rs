@@ -76,6 +76,14 @@ fn engine_error(path: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
+/// What kept a file that opened well from being written.
+pub(super) fn write_error(path: &Path, error: redb::Error) -> OpenError {
+    match error {
+        redb::Error::Io(source) => io_error(path, source),
+        other => damaged(path, other),
+    }
+}
+
 /// Runs `work` on pages that may be damaged: a panic of the engine becomes an error.
 pub(super) fn on_untrusted_pages<T>(
     path: &Path,

@@ -6,6 +6,7 @@
 mod backend;
 mod catalog;
 mod checkpoint;
+mod command;
 mod committer;
 mod copies;
 mod draft;
@@ -19,11 +20,16 @@ mod load;
 #[path = "../../migrations/mod.rs"]
 mod migrations;
 mod moment;
+mod outage;
 mod pieces;
 mod pins;
+mod queue;
 mod quiet;
 mod ration;
+mod recovery;
+mod reserve;
 mod retention;
+mod runs;
 mod settings;
 mod shared;
 mod tables;
@@ -31,7 +37,7 @@ mod tables;
 mod tests;
 
 pub use copies::{VerifyReport, inspect, open_copy, snapshot_file, verify};
-pub use error::{OpenError, WriteError};
+pub use error::{Condition, OpenError, WriteError};
 pub use handle::{Append, Appended, Registered, Rejected, Store, StoreStatus, Urgency, View};
 pub use head::FUTURE_MS_LIMIT;
 pub use settings::Settings;

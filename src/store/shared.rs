@@ -2,10 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -13,12 +10,13 @@ use redb::{Database, ReadableDatabase};
 use tokio::sync::watch;
 
 use super::{
-    Settings,
+    Condition, Settings,
     backend::{FileCounters, Lease, Medium},
     catalog::Catalog,
     head::Heads,
     inventory::Inventory,
     moment::Moment,
+    reserve::Disk,
 };
 use crate::{
     model::{Clock, Timestamp},
@@ -57,11 +55,13 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<OwnMetrics>,
-    /// Rows that wait for the committer.
-    pub(super) queued_rows: AtomicUsize,
     pub(super) registrations: watch::Sender<u64>,
     /// Whether the committer ended by a panic.
     pub(super) failed: watch::Sender<bool>,
+    /// Whether samples are taken.
+    pub(super) condition: Mutex<Condition>,
+    /// The disk as it was seen last.
+    pub(super) disk: Mutex<Option<Disk>>,
     pub(super) commits: AtomicU64,
     /// Milliseconds for which a plain copy that begins now is safe.
     pub(super) copy_safe_ms: AtomicU64,
@@ -90,9 +90,10 @@ impl Shared {
             settings: parts.settings,
             clock: parts.clock,
             metrics: parts.metrics,
-            queued_rows: AtomicUsize::new(0),
             registrations: watch::Sender::new(0),
             failed: watch::Sender::new(false),
+            condition: Mutex::new(Condition::Sound),
+            disk: Mutex::new(None),
             commits: AtomicU64::new(0),
             copy_safe_ms: AtomicU64::new(0),
         }

@@ -2,5 +2,7 @@
 
 mod damage;
 mod disk;
+mod faults;
 mod model;
+mod pressure;
 mod scenarios;

@@ -12,7 +12,7 @@ use crate::{
         SeriesNo, Timestamp, Window, is_stale_marker,
     },
     store::{
-        Append, Settings, Store, Urgency,
+        Append, Settings, Store, Urgency, WriteError,
         backend::FileCounters,
         file::{self, Opened},
     },
@@ -64,7 +64,7 @@ pub(super) fn agent(n: u8) -> AgentId {
     AgentId::new(&format!("agent-{n}")).unwrap()
 }
 
-fn metric(n: u8) -> String {
+pub(super) fn metric(n: u8) -> String {
     format!("metric_{n}")
 }
 
@@ -117,9 +117,20 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-type Model = BTreeMap<(u8, u8), BTreeMap<i64, f64>>;
+/// Value of each millisecond of each (agent, metric).
+pub(super) type Model = BTreeMap<(u8, u8), BTreeMap<i64, f64>>;
 
 fn append(store: &Store, model: &mut Model, agent_no: u8, samples: &[(u8, i64, f64)]) {
+    append_to(store, model, agent_no, samples).unwrap();
+}
+
+/// Appends samples to the store and puts them into the model, whatever becomes of them in the store.
+pub(super) fn append_to(
+    store: &Store,
+    model: &mut Model,
+    agent_no: u8,
+    samples: &[(u8, i64, f64)],
+) -> Result<(), WriteError> {
     let mut batch = Batch::new();
     for (metric_no, time, value) in samples {
         let time_stamp = Timestamp::from_millis(*time);
@@ -131,18 +142,17 @@ fn append(store: &Store, model: &mut Model, agent_no: u8, samples: &[(u8, i64, f
             .or_default()
             .insert(*time, *value);
     }
-    let appended = store
-        .append_blocking(Append {
-            agent: agent(agent_no),
-            batch,
-            contact: None,
-            urgency: Urgency::Prompt,
-        })
-        .unwrap();
+    let appended = store.append_blocking(Append {
+        agent: agent(agent_no),
+        batch,
+        contact: None,
+        urgency: Urgency::Prompt,
+    })?;
     assert_eq!(
         (appended.accepted, appended.rejected.len()),
         (samples.len(), 0)
     );
+    Ok(())
 }
 
 /// Series of the store by (agent, metric) as the model numbers them.
@@ -165,7 +175,8 @@ fn series_of(view: &dyn History) -> BTreeMap<(u8, u8), (AgentNo, SeriesNo)> {
     found
 }
 
-fn check(view: &dyn History, model: &Model, window: Window) {
+/// Holds a view against the model.
+pub(super) fn check(view: &dyn History, model: &Model, window: Window) {
     let series = series_of(view);
     assert_eq!(
         series.keys().collect::<Vec<_>>(),
