@@ -99,6 +99,7 @@ pub(crate) fn agent_id(number: u64) -> AgentId {
 pub(crate) fn open(path: &Path) -> Store {
     let settings = Settings {
         commit_write_budget: u64::MAX,
+        disk_reserve: Some(0),
         ..Settings::default()
     };
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_millis(END_MS)));

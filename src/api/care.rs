@@ -14,7 +14,10 @@ use super::{
     context::{Edge, Readiness, blocking},
     problem::Problem,
 };
-use crate::model::{Timestamp, format_duration_ms};
+use crate::{
+    model::{Timestamp, format_duration_ms},
+    store::Condition,
+};
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -22,12 +25,13 @@ pub(super) async fn healthz() -> &'static str {
 
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response {
     let readiness = edge.context.ready.borrow().clone();
-    match readiness {
-        Readiness::Ready => "ready\n".into_response(),
-        Readiness::NotReady(why) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
-        }
-    }
+    let condition = edge.context.store.condition();
+    let why = match (&readiness, condition.problem()) {
+        (Readiness::NotReady(why), _) => why,
+        (Readiness::Ready, Some(problem)) => problem,
+        (Readiness::Ready, None) => return "ready\n".into_response(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
 }
 
 pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>, Problem> {
@@ -57,6 +61,14 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         "retention_seconds": status.retention_ms as f64 / 1000.0,
         "copy_safe_seconds": status.copy_safe_seconds,
         "copy_advice": copy_advice(status.copy_safe_seconds),
+        "writes": match status.condition {
+            Condition::Sound => "accepted",
+            Condition::DiskLow(_) => "disk_low",
+            Condition::Suspended(_) => "suspended",
+        },
+        "writes_problem": status.condition.problem(),
+        "disk_available_bytes": status.disk_available_bytes,
+        "disk_reserve_bytes": status.disk_reserve_bytes,
     })))
 }
 

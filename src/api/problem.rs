@@ -13,6 +13,9 @@ use crate::{
     store::WriteError,
 };
 
+/// A question that the disk kept from being answered may be asked again after this.
+const READ_AGAIN_SECONDS: u32 = 2;
+
 /// One thing that is wrong with the input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct InputError {
@@ -156,7 +159,12 @@ impl IntoResponse for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         tracing::error!(%error, "a question could not be answered");
-        Self::internal(error.to_string())
+        let detail = error.to_string();
+        match error {
+            ReadError::Damaged(_) => Self::internal(detail),
+            // The file is opened anew after an error of the disk, without anybody's doing.
+            ReadError::Backend(_) => Self::busy(&detail, READ_AGAIN_SECONDS),
+        }
     }
 }
 
@@ -166,6 +174,16 @@ impl From<WriteError> for Problem {
         match error {
             WriteError::Busy {
                 retry_after_seconds,
+            } => Self::busy(&detail, retry_after_seconds),
+            WriteError::DiskFull {
+                retry_after_seconds,
+                ..
+            } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, detail).retry_after(retry_after_seconds)
+            }
+            WriteError::Unavailable {
+                retry_after_seconds,
+                ..
             } => Self::busy(&detail, retry_after_seconds),
             WriteError::Closing => Self::busy(&detail, 5),
             WriteError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
@@ -207,16 +225,39 @@ mod tests {
 
     #[test]
     fn each_write_error_has_its_status() {
-        let (status, response) = status_and_headers(WriteError::Busy {
-            retry_after_seconds: 7,
-        });
-        assert_eq!(status, 503);
-        assert_eq!(response.headers()[header::RETRY_AFTER], "7");
+        let why = || "x".to_owned();
+        for (error, expected) in [
+            (
+                WriteError::Busy {
+                    retry_after_seconds: 7,
+                },
+                503,
+            ),
+            (
+                WriteError::Unavailable {
+                    why: why(),
+                    retry_after_seconds: 7,
+                },
+                503,
+            ),
+            (
+                WriteError::DiskFull {
+                    why: why(),
+                    retry_after_seconds: 7,
+                },
+                507,
+            ),
+        ] {
+            let (status, response) = status_and_headers(error);
+            assert_eq!(status, expected);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "7");
+        }
         assert_eq!(status_and_headers(WriteError::Closing).0, 503);
         assert_eq!(status_and_headers(WriteError::Limit("x".into())).0, 422);
         assert_eq!(status_and_headers(WriteError::Owned("a".into())).0, 409);
         assert_eq!(status_and_headers(WriteError::Backend("x".into())).0, 500);
         assert_eq!(status_and_headers(ReadError::Damaged("x".into())).0, 500);
+        assert_eq!(status_and_headers(ReadError::Backend("x".into())).0, 503);
     }
 
     #[tokio::test]

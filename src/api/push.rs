@@ -9,7 +9,7 @@ use super::{agents::AgentPath, body::Payload, context::Edge, problem::Problem};
 use crate::{
     ingest::{self, Parsed, RowError},
     model::{AgentId, Batch, Contact, Timestamp},
-    store::{Append, Appended, Rejected, Urgency},
+    store::{Append, Appended, Rejected, Urgency, WriteError},
 };
 
 /// Refused metrics that an answer lists; the count covers all.
@@ -88,7 +88,8 @@ async fn record(
         urgency: Urgency::Prompt,
     };
     context.store.append(append).await.map_err(|error| {
-        if noted {
+        // Of metrics that found no room the contact was recorded all the same.
+        if noted && !matches!(error, WriteError::DiskFull { .. }) {
             context.ledger.forget(&id);
         }
         Problem::from(error)

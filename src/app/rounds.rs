@@ -46,7 +46,9 @@ pub(super) async fn record_scores(
             let store = store.clone();
             // Each waits for its commit; together they share one.
             tokio::spawn(async move {
-                if let Err(error) = store.append(append).await {
+                if let Err(error) = store.append(append).await
+                    && !error.is_passing()
+                {
                     tracing::warn!(%error, "a health score was not recorded");
                 }
             });
@@ -75,7 +77,9 @@ pub(super) async fn judge_stale(store: Store, shutdown: CancellationToken) {
     let mut ticks = interval_at(Instant::now() + STALE_INTERVAL, STALE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while tick(&mut ticks, &shutdown).await {
-        if let Err(error) = store.judge_stale().await {
+        if let Err(error) = store.judge_stale().await
+            && !error.is_passing()
+        {
             tracing::warn!(%error, "silent agents could not be judged");
         }
     }

@@ -66,7 +66,6 @@ impl Collector {
             self.store.clone(),
             written,
             Arc::clone(&self.clock),
-            Arc::clone(&self.metrics),
         ));
         let ctx = Context {
             client: net::Client::new(&self.settings.net)?,

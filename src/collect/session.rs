@@ -351,7 +351,7 @@ fn urgency(last: &mut Option<bool>, up: bool) -> Urgency {
     if last.replace(up) == Some(up) {
         Urgency::Relaxed
     } else {
-        Urgency::Prompt
+        Urgency::News
     }
 }
 

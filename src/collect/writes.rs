@@ -10,15 +10,17 @@ use tokio::sync::{
 
 use super::quiet::Quiet;
 use crate::{
-    model::{AgentId, Clock},
+    model::{AgentId, Clock, Timestamp},
     store::{Append, Appended, Store, WriteError},
-    telemetry::OwnMetrics,
 };
 
 /// Appends that may wait for a commit; beyond it rounds are skipped.
 const WAITING_MAX: usize = 8_192;
 /// Appends of one agent that may wait for their commit; beyond it its task waits too.
 const UNSETTLED_MAX: usize = 16;
+
+/// The queue was not full for so long, in milliseconds, when it is told that nothing is lost any more.
+const CALM_MS: i64 = 60_000;
 
 /// One append, and whom to tell whether it became durable.
 #[derive(Debug)]
@@ -83,9 +85,12 @@ pub(super) async fn forward(
     store: Store,
     mut writes: mpsc::Receiver<Write>,
     clock: Arc<dyn Clock>,
-    metrics: Arc<OwnMetrics>,
 ) {
-    let quiet = Quiet::default();
+    let mut teller = Teller {
+        quiet: Quiet::default(),
+        clock,
+        full_at: None,
+    };
     let mut waiting = FuturesUnordered::new();
     let pass_on = async |write: Write| {
         let Write { append, durable } = write;
@@ -100,7 +105,7 @@ pub(super) async fn forward(
             // A new append is first polled, and so queued, before another is taken.
             biased;
             Some((agent, samples, result)) = waiting.next() => {
-                tell(&agent, samples, &result, &quiet, &*clock, &metrics);
+                teller.tell(&agent, samples, &result);
             }
             next = writes.recv(), if waiting.len() < WAITING_MAX => match next {
                 Some(write) => waiting.push(pass_on(write)),
@@ -111,29 +116,43 @@ pub(super) async fn forward(
     }
 }
 
-fn tell(
-    agent: &AgentId,
-    samples: usize,
-    result: &Result<Appended, WriteError>,
-    quiet: &Quiet,
-    clock: &dyn Clock,
-    metrics: &OwnMetrics,
-) {
-    match result {
-        Ok(appended) => {
-            let refused = appended.rejected.len();
-            if let Some(first) = appended.rejected.first()
-                && quiet.may_say(agent, "refused", clock.now())
-            {
-                let reason = first.reason.as_str();
-                tracing::warn!(%agent, refused, reason, "samples of the agent were refused");
+/// Tells the log what was lost. The store counts it.
+struct Teller {
+    quiet: Quiet,
+    clock: Arc<dyn Clock>,
+    /// When the queue was full last, until it is told that this is over.
+    full_at: Option<Timestamp>,
+}
+
+impl Teller {
+    fn tell(&mut self, agent: &AgentId, samples: usize, result: &Result<Appended, WriteError>) {
+        let now = self.clock.now();
+        match result {
+            Ok(appended) => {
+                if self.full_at.is_some_and(|at| now.since(at) > CALM_MS) {
+                    self.full_at = None;
+                    tracing::info!("all collected samples are written again");
+                }
+                let refused = appended.rejected.len();
+                if let Some(first) = appended.rejected.first()
+                    && self.quiet.may_say(agent, "refused", now)
+                {
+                    let reason = first.reason.as_str();
+                    tracing::warn!(%agent, refused, reason, "samples of the agent were refused");
+                }
             }
-        }
-        Err(WriteError::Closing) => {}
-        Err(error) => {
-            metrics.reject("not_written", samples as u64);
-            if quiet.may_say(agent, "not written", clock.now()) {
-                tracing::error!(%agent, samples, %error, "collected samples were not written");
+            // All agents are in the same plight, so that it is told once.
+            Err(WriteError::Busy { .. }) => {
+                if self.full_at.replace(now).is_none() {
+                    tracing::error!("collected samples are lost: the write queue is full");
+                }
+            }
+            // Of the rest the store tells itself.
+            Err(error) if error.is_passing() => {}
+            Err(error) => {
+                if self.quiet.may_say(agent, "not written", now) {
+                    tracing::error!(%agent, samples, %error, "collected samples were not written");
+                }
             }
         }
     }

@@ -60,7 +60,7 @@ macro_rules! setting {
     };
     ($name:literal, size($least:expr, $most:expr), $($field:ident).+ as $int:ty, $meaning:literal) => {
         setting!(@ $name, None, Kind::Size(Field {
-            get: |d| d.config.$($field).+ as u64,
+            get: |d| Some(d.config.$($field).+ as u64),
             set: |d, bytes| d.config.$($field).+ = bytes as $int,
         }, $least, $most), $meaning)
     };
@@ -295,8 +295,27 @@ pub(super) static SETTINGS: &[Setting] = &[
         "storage.queue_rows_max",
         count(1_000, 1_000_000_000),
         store.queue_rows_max as usize,
-        "Rows that may wait for a commit; beyond it writers are told to try again."
+        "Rows of pushes, and as many of scrapes, that may wait for a commit; beyond it writers are told to try again."
     ),
+    setting!(
+        "storage.queue_size",
+        size(MIB, 64 * GIB),
+        store.queue_bytes_max as usize,
+        "Memory that they may take, pushes and scrapes each."
+    ),
+    Setting {
+        name: "storage.disk_reserve",
+        flag: None,
+        kind: Kind::Size(
+            Field {
+                get: |d| d.config.store.disk_reserve,
+                set: |d, bytes| d.config.store.disk_reserve = Some(bytes),
+            },
+            0,
+            TIB,
+        ),
+        meaning: "Room on the database's disk that is kept free of new samples; 256MB, or a twentieth of the disk where that is less, unless set; 0 for none.",
+    },
     setting!(
         "limits.future",
         duration(0, FUTURE_MS_LIMIT),

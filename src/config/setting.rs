@@ -33,8 +33,8 @@ impl Draft {
 pub(super) enum Kind {
     /// A duration in milliseconds; `None` shows as not set.
     Duration(Field<Option<i64>, i64>, i64, i64),
-    /// Bytes.
-    Size(Field<u64, u64>, u64, u64),
+    /// Bytes; `None` shows as not set.
+    Size(Field<Option<u64>, u64>, u64, u64),
     /// A whole number.
     Count(Field<u64, u64>, u64, u64),
     /// A number.
@@ -147,7 +147,7 @@ impl Setting {
             Kind::Duration(field, ..) => {
                 (field.get)(draft).map(|ms| quoted(format_duration_ms(ms)))
             }
-            Kind::Size(field, ..) => Some(quoted(format_size((field.get)(draft)))),
+            Kind::Size(field, ..) => (field.get)(draft).map(|bytes| quoted(format_size(bytes))),
             Kind::Count(field, ..) => Some((field.get)(draft).to_string()),
             Kind::Number(field, ..) => Some((field.get)(draft).to_string()),
             Kind::Switch(field) => Some((field.get)(draft).to_string()),

@@ -4,10 +4,10 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fs::{File, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -60,50 +60,149 @@ pub(super) fn lock_shared(file: &File) -> io::Result<()> {
     }
 }
 
-/// Wraps a backend and counts what goes through it.
-#[derive(Debug)]
-pub(super) struct CountingBackend<B> {
-    inner: B,
-    counters: Arc<FileCounters>,
+/// An engine's permission to touch its file.
+///
+/// When the file is opened anew inside the process, readers may still hold the engine that was before, and
+/// it may still have a transaction to give up. Its lease is revoked first: from then on it can neither
+/// write over what its successor wrote, nor read pages that its successor has given to something else.
+#[derive(Debug, Default)]
+pub(super) struct Lease {
+    is_revoked: RwLock<bool>,
+    has_failed: AtomicBool,
 }
 
-impl<B: StorageBackend> CountingBackend<B> {
-    /// Counts into `counters`.
-    pub(super) fn new(inner: B, counters: Arc<FileCounters>) -> io::Result<Self> {
-        counters.length.store(inner.len()?, Ordering::Relaxed);
-        Ok(Self { inner, counters })
+impl Lease {
+    /// Ends the permission. Returns when the accesses under way are done; all later ones fail.
+    pub(super) fn revoke(&self) {
+        *self.is_revoked.write() = true;
+    }
+
+    /// Whether an access failed after which the engine refuses every further one. Failed writes are not among
+    /// them: the engine can do without some, and of the others the commit tells.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// Runs an access while the lease holds, and keeps it from ending meanwhile.
+    fn during<T>(&self, access: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let is_revoked = self.is_revoked.read();
+        if *is_revoked {
+            return Err(io::Error::other("the file was opened anew meanwhile"));
+        }
+        access()
+    }
+
+    /// The same for an access that the engine cannot do without.
+    fn during_needed<T>(&self, access: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let result = self.during(access);
+        if result.is_err() {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        result
     }
 }
 
-impl<B: StorageBackend> StorageBackend for CountingBackend<B> {
+/// A backend for one engine: counts what goes through it, for as long as its lease lasts.
+#[derive(Debug)]
+pub(super) struct LeasedBackend {
+    inner: Box<dyn StorageBackend>,
+    counters: Arc<FileCounters>,
+    lease: Arc<Lease>,
+}
+
+impl LeasedBackend {
+    /// Counts into `counters`.
+    pub(super) fn new(
+        inner: Box<dyn StorageBackend>,
+        counters: Arc<FileCounters>,
+        lease: Arc<Lease>,
+    ) -> io::Result<Self> {
+        counters.length.store(inner.len()?, Ordering::Relaxed);
+        Ok(Self {
+            inner,
+            counters,
+            lease,
+        })
+    }
+}
+
+impl StorageBackend for LeasedBackend {
     fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+        self.lease.during_needed(|| self.inner.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
+        self.lease.during_needed(|| self.inner.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)?;
-        self.counters.length.store(len, Ordering::Relaxed);
-        Ok(())
+        self.lease.during_needed(|| {
+            self.inner.set_len(len)?;
+            self.counters.length.store(len, Ordering::Relaxed);
+            Ok(())
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        self.inner.sync_data()
+        self.lease.during_needed(|| {
+            self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+            self.inner.sync_data()
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.counters
-            .bytes_written
-            .fetch_add(data.len() as u64, Ordering::Relaxed);
-        self.inner.write(offset, data)
+        self.lease.during(|| {
+            self.counters
+                .bytes_written
+                .fetch_add(data.len() as u64, Ordering::Relaxed);
+            self.inner.write(offset, data)
+        })
     }
 
     fn close(&self) -> io::Result<()> {
         self.inner.close()
+    }
+}
+
+/// How much room there is where a database lies, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Free, and not kept for the system's administrator.
+    pub(super) available: u64,
+    /// Size of the whole file system.
+    pub(super) total: u64,
+    /// Taken by the database file itself; less than its length where it has holes.
+    pub(super) file: u64,
+}
+
+/// What a database lies on. It outlives the engines: each gets a backend of its own.
+pub(super) trait Medium: std::fmt::Debug + Send + Sync {
+    /// A backend for another engine.
+    fn backend(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// The room there is now.
+    fn room(&self) -> io::Result<Room>;
+}
+
+/// A database file on a disk. The lock is held by the open file, which all its backends share: it is never let
+/// go of between two engines.
+#[derive(Debug)]
+pub(super) struct DiskMedium(pub(super) File);
+
+impl Medium for DiskMedium {
+    fn backend(&self) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(DiskBackend(self.0.try_clone()?)))
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        /// Bytes of the unit that `stat` counts in, whatever the file system's own.
+        const STAT_BLOCK: u64 = 512;
+        let system = rustix::fs::fstatvfs(&self.0)?;
+        Ok(Room {
+            available: system.f_bavail.saturating_mul(system.f_frsize),
+            total: system.f_blocks.saturating_mul(system.f_frsize),
+            file: self.0.metadata()?.blocks().saturating_mul(STAT_BLOCK),
+        })
     }
 }
 
@@ -260,6 +359,60 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_revoked_lease_keeps_its_backend_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        let medium = DiskMedium(file);
+        let attach = || {
+            let lease = Arc::new(Lease::default());
+            let inner = medium.backend().unwrap();
+            let backend = LeasedBackend::new(inner, Arc::default(), Arc::clone(&lease)).unwrap();
+            (lease, backend)
+        };
+        let (lease, before) = attach();
+        before.set_len(8).unwrap();
+        before.write(0, b"original").unwrap();
+        lease.revoke();
+        let (_, after) = attach();
+        after.write(0, b"renewed!").unwrap();
+        let mut read = [0; 8];
+        assert!(before.read(0, &mut read).is_err() && read == [0; 8]);
+        assert!(before.write(0, b"outdated").is_err());
+        assert!(before.set_len(0).is_err() && before.sync_data().is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"renewed!");
+        // The lock is held by all of them together, to the last.
+        drop((before, after));
+        let other = File::open(&path).unwrap();
+        lock_exclusively(&medium.0).unwrap();
+        assert_eq!(
+            lock_shared(&other).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        let backend = medium.backend().unwrap();
+        drop(medium);
+        assert!(lock_shared(&other).is_err(), "a backend still has it");
+        drop(backend);
+        lock_shared(&other).unwrap();
+    }
+
+    #[test]
+    fn only_failures_that_end_an_engine_are_noted() {
+        let (lease, counters) = (Arc::new(Lease::default()), Arc::default());
+        let inner = Box::new(DiskBackend(tempfile::tempfile().unwrap()));
+        let backend = LeasedBackend::new(inner, counters, Arc::clone(&lease)).unwrap();
+        assert!(backend.write(u64::MAX - 3, b"too far").is_err());
+        assert!(!lease.has_failed(), "of a write the commit tells");
+        assert!(backend.read(0, &mut [0; 4]).is_err());
+        assert!(lease.has_failed());
+    }
 
     proptest! {
         #[test]

@@ -3,33 +3,33 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
-use tokio::sync::oneshot;
 
 use super::{
-    Appended, Registered, Urgency, WriteError,
+    Appended, Registered, WriteError,
     checkpoint::Checkpoint,
-    draft::{Draft, Prepared, Times},
+    command::{Command, Reply},
+    draft::{Draft, Times},
     liveness::Liveness,
-    merge::Applied,
-    merger::{Batch, Merger},
+    merge::{Applied, Merged},
+    merger::Merger,
+    outage::{Outage, Pauses},
     pins::Pins,
+    queue::{Exit, Portion},
     ration::Ration,
-    retention,
+    reserve::{Change, Reserve},
+    retention, runs,
     shared::{Live, Shared},
     tables,
 };
-use crate::{
-    codec::RunRecord,
-    model::{AgentId, AgentNo, Registration, Timestamp},
-};
+use crate::model::{AgentNo, Timestamp};
 
-/// Rows that one commit takes; more wait for the next one.
-const COMMIT_ROWS_MAX: usize = 200_000;
+/// A commit is put together for at most so long; what is left waits for the next one.
+const DRAFT_TIME_MAX: Duration = Duration::from_millis(100);
 /// Log records that start a checkpoint, however few samples they hold.
 const LOG_RECORDS_MAX: u64 = 50_000;
 /// Upkeep is looked after at least so often.
@@ -39,39 +39,24 @@ const MERGING_INTERVAL: Duration = Duration::from_millis(5);
 /// Old data is looked for so often.
 const RETENTION_INTERVAL: Duration = Duration::from_mins(10);
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
-
-/// What is asked of the committer.
-#[derive(Debug)]
-pub(super) enum Command {
-    Append(Prepared, Reply<Appended>),
-    Register(AgentId, Registration, Reply<Registered>),
-    Deregister {
-        id: AgentId,
-        by_owner: bool,
-        reply: Reply<bool>,
-    },
-    JudgeStale(Reply<()>),
-    Checkpoint(Reply<()>),
-    Settle(Reply<()>),
-    Close(Reply<()>),
-}
-
 /// A command whose outcome is known once the commit is done.
 enum Outcome {
     Appended(Reply<Appended>, Result<Appended, WriteError>),
     Registered(Reply<Registered>, Result<Registered, WriteError>),
     Deregistered(Reply<bool>, Result<bool, WriteError>),
-    Done(Reply<()>),
+    Judged(Reply<()>),
 }
 
 impl Outcome {
-    /// Tells whoever waits; a commit that failed overrules what was worked out.
-    fn tell(self, committed: &Result<(), WriteError>) {
+    /// Tells whoever waits; a commit that failed overrules what was worked out. Returns the samples that were to be
+    /// written.
+    fn tell(self, committed: &Result<(), WriteError>) -> usize {
         // Whoever went away does not want the answer.
         match self {
             Self::Appended(reply, result) => {
+                let rows = result.as_ref().map_or(0, |appended| appended.accepted);
                 let _ = reply.send(committed.clone().and(result));
+                return rows;
             }
             Self::Registered(reply, result) => {
                 let _ = reply.send(committed.clone().and(result));
@@ -79,36 +64,41 @@ impl Outcome {
             Self::Deregistered(reply, result) => {
                 let _ = reply.send(committed.clone().and(result));
             }
-            Self::Done(reply) => {
+            Self::Judged(reply) => {
                 let _ = reply.send(committed.clone());
             }
         }
+        0
     }
 }
 
 /// The thread's state.
 pub(super) struct Committer {
-    shared: Arc<Shared>,
-    queue: mpsc::Receiver<Command>,
-    waiting: Vec<Command>,
-    waiting_rows: usize,
-    waiting_since: Option<Instant>,
-    has_prompt: bool,
+    pub(super) shared: Arc<Shared>,
+    queue: Exit,
+    /// Who waits for the end.
     closing: Vec<Reply<()>>,
+    /// Who waits for a checkpoint that has not begun.
     checkpoint_replies: Vec<Reply<()>>,
-    next_sequence: u64,
+    pub(super) next_sequence: u64,
     /// Samples in the log that are not in blocks yet.
-    log_samples: u64,
-    log_records: u64,
-    liveness: HashMap<AgentNo, Liveness>,
+    pub(super) log_samples: u64,
+    pub(super) log_records: u64,
+    pub(super) liveness: HashMap<AgentNo, Liveness>,
     ration: Ration,
-    pins: Pins<ReadTransaction>,
-    checkpoint: Option<Checkpoint>,
+    /// When the last commit was done.
+    committed_at: Instant,
+    pub(super) pins: Pins<ReadTransaction>,
+    pub(super) checkpoint: Option<Checkpoint>,
     /// Who waits for the checkpoint that is under way.
-    checkpoint_waiters: Vec<Reply<()>>,
+    pub(super) checkpoint_waiters: Vec<Reply<()>>,
     checkpointed_at: Instant,
     retention_at: Option<Instant>,
     merger: Merger,
+    pub(super) reserve: Reserve,
+    /// While the file cannot be written.
+    pub(super) outage: Option<Outage>,
+    pub(super) pauses: Pauses,
 }
 
 /// Begins a write whose commit is durable and leaves the file quick to open after a kill.
@@ -121,21 +111,20 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error
 impl Committer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        queue: mpsc::Receiver<Command>,
+        queue: Exit,
         next_sequence: u64,
         log_records: u64,
         merger: Merger,
     ) -> Self {
         let now = Instant::now();
-        let ration = Ration::new(shared.settings.commit_write_budget, now);
+        let settings = &shared.settings;
+        let ration = Ration::new(settings.commit_write_budget, now);
+        let reserve = Reserve::new(settings.disk_reserve);
+        let pauses = Pauses::new(Duration::from_millis(settings.retry_pause_ms.max(0) as u64));
         let log_samples = shared.live.lock().heads.samples() as u64;
         Self {
             shared,
             queue,
-            waiting: Vec::new(),
-            waiting_rows: 0,
-            waiting_since: None,
-            has_prompt: false,
             closing: Vec::new(),
             checkpoint_replies: Vec::new(),
             next_sequence,
@@ -143,42 +132,49 @@ impl Committer {
             log_records,
             liveness: HashMap::new(),
             ration,
+            committed_at: now,
             pins: Pins::default(),
             checkpoint: None,
             checkpoint_waiters: Vec::new(),
             checkpointed_at: now,
             retention_at: None,
             merger,
+            reserve,
+            outage: None,
+            pauses,
         }
     }
 
-    /// Runs until the store is closed or all its handles are gone.
+    /// Runs until the store is closed or all its handles are gone, and what waited then is committed.
     pub(super) fn run(mut self) {
         loop {
             let wait = self.time_to_wait();
-            match self.queue.recv_timeout(wait) {
-                Ok(command) => self.take(command),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            self.queue.wait(wait);
+            self.checkpoint_replies.extend(self.queue.checkpoints());
+            self.closing.extend(self.queue.closing());
+            for reply in self.queue.settlements() {
+                self.merger.settle(reply);
             }
-            while self.waiting_rows < COMMIT_ROWS_MAX {
-                let Ok(command) = self.queue.try_recv() else {
-                    break;
-                };
-                self.take(command);
-            }
-            if self.is_time_to_commit() {
+            let now = Instant::now();
+            self.watch_disk(now);
+            self.watch_engine(now);
+            self.recover(now);
+            if self.outage.is_some() {
+                self.refuse_waiting();
+            } else if self.is_time_to_commit() {
                 self.commit_waiting();
             }
-            if !self.closing.is_empty() && self.waiting.is_empty() {
+            if self.queue.is_over() && self.queue.is_empty() {
                 break;
             }
-            self.upkeep();
+            if self.outage.is_none() {
+                self.upkeep();
+            }
         }
-        self.commit_waiting();
         self.merger.stop();
         let closed = self.write_run_end();
-        let closing = std::mem::take(&mut self.closing);
+        let mut closing = std::mem::take(&mut self.closing);
+        closing.extend(self.queue.closing());
         // This thread lets go of the file before anybody is told: once their handles and views are gone, too,
         // it can be opened again.
         drop(self);
@@ -187,60 +183,42 @@ impl Committer {
         }
     }
 
-    fn take(&mut self, command: Command) {
-        match command {
-            Command::Close(reply) => self.closing.push(reply),
-            Command::Checkpoint(reply) => self.checkpoint_replies.push(reply),
-            Command::Settle(reply) => self.merger.settle(reply),
-            command => {
-                self.waiting_since.get_or_insert_with(Instant::now);
-                if let Command::Append(prepared, _) = &command {
-                    self.waiting_rows += prepared.rows.len();
-                    self.has_prompt |= prepared.append.urgency == Urgency::Prompt;
-                } else {
-                    self.has_prompt = true;
-                }
-                self.waiting.push(command);
-                self.shared
-                    .metrics
-                    .queue_length
-                    .set(self.waiting.len() as i64);
-            }
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.waiting_rows >= COMMIT_ROWS_MAX
-    }
-
     /// When the commands that wait are due, budget aside.
     fn due_at(&self) -> Option<Instant> {
-        let since = self.waiting_since?;
-        let delay =
-            Duration::from_millis(self.shared.settings.scrape_commit_delay_ms.max(0) as u64);
-        Some(if self.has_prompt || self.is_full() {
-            since
-        } else {
-            since + delay
-        })
+        let delay = self.shared.settings.scrape_commit_delay_ms.max(0) as u64;
+        self.queue.due(Duration::from_millis(delay))
     }
 
     fn is_time_to_commit(&mut self) -> bool {
+        if self.queue.is_over() {
+            return !self.queue.is_empty();
+        }
         let now = Instant::now();
-        let is_due = self.due_at().is_some_and(|due| due <= now);
-        is_due && (!self.closing.is_empty() || self.is_full() || self.ration.wait(now).is_zero())
-            || !self.closing.is_empty() && !self.waiting.is_empty()
+        self.due_at().is_some_and(|due| due <= now)
+            && (self.queue.has_plenty() || self.ration.wait(now).is_zero())
     }
 
     fn time_to_wait(&mut self) -> Duration {
-        if self.checkpoint.is_some()
-            || !self.closing.is_empty()
-            || !self.checkpoint_replies.is_empty()
+        let now = Instant::now();
+        if let Some(outage) = &self.outage {
+            return if self.queue.is_over() {
+                Duration::ZERO
+            } else {
+                outage
+                    .next_try
+                    .saturating_duration_since(now)
+                    .min(UPKEEP_INTERVAL)
+            };
+        }
+        if self.checkpoint.is_some() || self.queue.is_over() || !self.checkpoint_replies.is_empty()
         {
             return Duration::ZERO;
         }
-        let now = Instant::now();
-        let budget = self.ration.wait(now);
+        let budget = if self.queue.has_plenty() {
+            Duration::ZERO
+        } else {
+            self.ration.wait(now)
+        };
         let longest = if self.merger.is_busy() {
             MERGING_INTERVAL
         } else {
@@ -251,14 +229,9 @@ impl Committer {
         })
     }
 
+    /// Commits what waits, as much as one commit takes.
     fn commit_waiting(&mut self) {
-        let commands = std::mem::take(&mut self.waiting);
-        let rows = std::mem::take(&mut self.waiting_rows);
-        self.waiting_since = None;
-        self.has_prompt = false;
-        if commands.is_empty() {
-            return;
-        }
+        let Some(due) = self.due_at() else { return };
         let shared = Arc::clone(&self.shared);
         let moment = shared.moment();
         let clock = shared.clock.now();
@@ -274,33 +247,55 @@ impl Committer {
         };
         let catalog = Arc::clone(&moment.catalog);
         let times = Times { commit: now, clock };
-        let mut draft = Draft::new(&shared.settings, &shared.metrics, times, catalog);
-        let outcomes: Vec<Outcome> = commands
-            .into_iter()
-            .map(|c| outline(c, &mut draft, &mut known))
-            .collect();
+        let refusal = self.reserve.refusal();
+        let mut draft = Draft::new(&shared.settings, &shared.metrics, times, catalog, refusal);
+        let mut portion = Portion::default();
+        let outcomes = draw_up(&self.queue, &mut portion, &mut draft, &mut known);
         drop(moment);
         let committed = if draft.is_empty() {
             Ok(())
         } else {
-            self.commit(&draft, now)
+            self.commit(&draft, now).map_err(|e| self.give_up(&e))
         };
         if committed.is_ok() {
             self.liveness.extend(std::mem::take(&mut draft.liveness));
         }
-        self.shared.queued_rows.fetch_sub(rows, Ordering::Relaxed);
-        self.shared.metrics.queue_length.set(0);
-        for outcome in outcomes {
-            outcome.tell(&committed);
+        let end = Instant::now();
+        let began = due.max(self.committed_at).min(end);
+        self.queue.note_pace(portion.total(), end - began);
+        self.committed_at = end;
+        let rows: usize = outcomes.into_iter().map(|o| o.tell(&committed)).sum();
+        if committed.is_err() {
+            shared.metrics.reject("not_written", rows as u64);
         }
     }
 
-    fn commit(&mut self, draft: &Draft<'_>, now: Timestamp) -> Result<(), WriteError> {
+    /// Answers everybody who waits with the reason why nothing can be written.
+    fn refuse_waiting(&mut self) {
+        let Some(outage) = &self.outage else { return };
+        let error = outage.refusal(Instant::now());
+        let mut rows = 0;
+        loop {
+            let mut portion = Portion::default();
+            while let Some(command) = self.queue.take(&mut portion) {
+                command.refuse(error.clone());
+            }
+            if portion.total().commands == 0 {
+                break;
+            }
+            rows += portion.total().rows;
+        }
+        self.shared.metrics.reject("not_written", rows as u64);
+        for reply in self.checkpoint_replies.drain(..) {
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+
+    fn commit(&mut self, draft: &Draft<'_>, now: Timestamp) -> Result<(), redb::Error> {
         let started = Instant::now();
         let sequence = self.next_sequence;
         let written_before = self.shared.counters.bytes_written();
-        let payload = write_draft(&self.shared.database, draft, sequence)
-            .map_err(|error| WriteError::Backend(error.to_string()))?;
+        let payload = write_draft(&self.shared.database(), draft, sequence)?;
         let written = self.shared.counters.bytes_written() - written_before;
         self.ration.spend(written, payload, Instant::now());
         self.next_sequence += 1;
@@ -331,7 +326,7 @@ impl Committer {
     }
 
     /// Brings the gauges up to date.
-    fn measure(&self, live: &Live) {
+    pub(super) fn measure(&self, live: &Live) {
         let metrics = &self.shared.metrics;
         metrics.series.set(live.catalog.series_total() as i64);
         metrics.agents.set(live.catalog.registered_total() as i64);
@@ -351,56 +346,85 @@ impl Committer {
     fn upkeep(&mut self) {
         let now = Instant::now();
         self.rotate_pins(now);
+        self.advance_checkpoint(now);
+        if self.outage.is_none() {
+            self.write_merges();
+        }
+        self.apply_retention(now);
+    }
+
+    /// Begins a checkpoint that is due, and writes the next slice of one that is under way.
+    fn advance_checkpoint(&mut self, now: Instant) {
         if self.checkpoint.is_none() && self.is_checkpoint_due(now) {
             if !self.checkpoint_replies.is_empty() {
                 self.commit_waiting();
             }
+            if self.outage.is_some() {
+                return;
+            }
             self.checkpoint_waiters = std::mem::take(&mut self.checkpoint_replies);
             self.checkpoint = Some(Checkpoint::begin(&self.shared.live.lock().heads));
         }
-        if let Some(checkpoint) = self.checkpoint.take() {
-            match self.checkpoint_slice(checkpoint) {
-                Ok(checkpoint) => self.checkpoint = checkpoint,
-                Err(error) => {
-                    tracing::error!(%error, "a checkpoint failed; its samples stay in the write-ahead log");
-                    self.checkpointed_at = now;
-                    let failed = Err(WriteError::Backend(error.to_string()));
-                    self.checkpoint_waiters.drain(..).for_each(|reply| {
-                        let _ = reply.send(failed.clone());
-                    });
-                }
+        let Some(checkpoint) = self.checkpoint.take() else {
+            return;
+        };
+        match self.checkpoint_slice(checkpoint) {
+            Ok(checkpoint) => self.checkpoint = checkpoint,
+            Err(error) => {
+                tracing::error!(%error, "a checkpoint failed; its samples stay in the write-ahead log");
+                self.checkpointed_at = now;
+                let failed = self.give_up(&error);
+                self.checkpoint_waiters.drain(..).for_each(|reply| {
+                    let _ = reply.send(Err(failed.clone()));
+                });
             }
         }
-        if let Some(batch) = self.merger.next() {
-            if let Err(error) = self.write_merges(&batch) {
-                tracing::error!(%error, "merged blocks cannot be written; they stay as they are");
-            }
-            // The merger may have ended meanwhile.
-            let _ = batch.written.try_send(());
+    }
+
+    fn apply_retention(&mut self, now: Instant) {
+        if self.outage.is_some() || self.retention_at.is_some_and(|at| at > now) {
+            return;
         }
-        if self.retention_at.is_none_or(|at| at <= now) {
-            self.retention_at = Some(now + RETENTION_INTERVAL);
-            match retention::apply(&self.shared) {
+        self.retention_at = Some(now + RETENTION_INTERVAL);
+        match retention::apply(&self.shared) {
+            Ok(true) => {
                 // What is remembered of contacts may rest on what is gone.
-                Ok(true) => self.liveness.clear(),
-                Ok(false) => {}
-                Err(error) => tracing::error!(%error, "old data cannot be deleted"),
+                self.liveness.clear();
+                self.reserve.note_deletion();
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "old data cannot be deleted");
+                self.give_up(&error);
             }
         }
     }
 
     /// Writes what the merger made of blocks.
-    fn write_merges(&self, batch: &Batch) -> Result<(), redb::Error> {
+    fn write_merges(&mut self) {
+        let Some(batch) = self.merger.next() else {
+            return;
+        };
+        if let Err(error) = self.write_batch(&batch.merged) {
+            tracing::error!(%error, "merged blocks cannot be written; they stay as they are");
+            self.give_up(&error);
+        }
+        // The merger may have ended meanwhile.
+        let _ = batch.written.try_send(());
+    }
+
+    fn write_batch(&self, batch: &[Merged]) -> Result<(), redb::Error> {
         let mut applied = Applied::default();
-        let transaction = begin(&self.shared.database)?;
-        for merged in &batch.merged {
+        let transaction = begin(&self.shared.database())?;
+        for merged in batch {
             merged.write(&transaction, &mut applied)?;
         }
         transaction.commit()?;
         let mut live = self.shared.live.lock();
         live.block_epoch += 1;
+        let inventory = self.shared.inventory();
         for (agent, day) in &applied.days {
-            self.shared.inventory.change(*agent, *day, live.block_epoch);
+            inventory.change(*agent, *day, live.block_epoch);
         }
         drop(live);
         let metrics = &self.shared.metrics;
@@ -409,12 +433,58 @@ impl Committer {
         Ok(())
     }
 
+    /// Looks at the room on the disk, and decides whether samples are taken.
+    fn watch_disk(&mut self, now: Instant) {
+        let written = self.shared.counters.bytes_written();
+        if !self.reserve.is_look_due(now, written) {
+            return;
+        }
+        let change = match self.shared.medium.room() {
+            Ok(room) => self.reserve.look(room, now, written),
+            Err(error) => {
+                tracing::debug!(%error, "the disk does not tell its room");
+                self.reserve.look_failed(now, written);
+                return;
+            }
+        };
+        let disk = self.reserve.disk();
+        *self.shared.disk.lock() = disk;
+        if let Some(disk) = disk {
+            let metrics = &self.shared.metrics;
+            metrics.disk_available.set(disk.available as i64);
+            metrics.disk_reserve.set(disk.reserve as i64);
+        }
+        match change {
+            Some(Change::Entered) => {
+                let why = self.reserve.refusal().map(|e| e.to_string());
+                let why = why.unwrap_or_default();
+                tracing::error!("{why}; new samples are refused until there is room");
+                // Freed pages must be reused at once; and what is too old already is not worth the room.
+                self.pins = Pins::default();
+                self.retention_at = None;
+            }
+            Some(Change::Left) => {
+                tracing::info!(
+                    "there is room on the disk of the database again; samples are taken"
+                );
+            }
+            None => {}
+        }
+        self.tell_condition();
+    }
+
     fn rotate_pins(&mut self, now: Instant) {
         let counters = &self.shared.counters;
         let (written, length) = (counters.bytes_written(), counters.length());
-        let database = &self.shared.database;
-        self.pins
-            .rotate(now, written, length, || database.begin_read().ok());
+        let database = self.shared.database();
+        // Pins keep pages from being reused, so that the file grows; not on the last of the room.
+        let take = || {
+            database
+                .begin_read()
+                .ok()
+                .filter(|_| !self.reserve.is_short())
+        };
+        self.pins.rotate(now, written, length, take);
         let safe = self.pins.safe_for(now, written, length);
         self.shared
             .copy_safe_ms
@@ -453,7 +523,7 @@ impl Committer {
             )
         };
         let last_sequence = self.next_sequence - 1;
-        let transaction = begin(&self.shared.database)?;
+        let transaction = begin(&self.shared.database())?;
         let slice =
             checkpoint.write_slice(&heads, &catalog, last_sequence, last_commit, &transaction)?;
         transaction.commit()?;
@@ -463,7 +533,7 @@ impl Committer {
             live.block_epoch += 1;
             let epoch = live.block_epoch;
             for (agent, day) in &slice.changed_days {
-                self.shared.inventory.change(*agent, *day, epoch);
+                self.shared.inventory().change(*agent, *day, epoch);
             }
             let heads = Arc::make_mut(&mut live.heads);
             slice.flushed.iter().for_each(|agent| heads.flush(*agent));
@@ -479,7 +549,7 @@ impl Committer {
         self.checkpointed_at = Instant::now();
         // What was committed while the slices ran is still in heads and log.
         self.log_samples = self.shared.live.lock().heads.samples() as u64;
-        self.log_records = count_log(&self.shared.database)?;
+        self.log_records = count_log(&self.shared.database())?;
         for reply in self.checkpoint_waiters.drain(..) {
             let _ = reply.send(Ok(()));
         }
@@ -487,66 +557,58 @@ impl Committer {
     }
 
     /// Notes that this run of the server ended in order.
-    fn write_run_end(&self) -> Result<(), WriteError> {
-        let write = || -> Result<(), redb::Error> {
-            let (start, last_commit) = {
-                let live = self.shared.live.lock();
-                (live.catalog.open_run, live.last_commit)
-            };
-            let Some(start) = start else { return Ok(()) };
-            let end = self
-                .shared
-                .clock
-                .now()
-                .max(last_commit.unwrap_or(start))
-                .max(start);
-            let record = RunRecord {
-                end_ms: Some(end.as_millis()),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            };
-            let transaction = begin(&self.shared.database)?;
-            transaction
-                .open_table(tables::RUNS)?
-                .insert(start.as_millis(), record.encode().as_slice())?;
-            transaction.commit()?;
-            Ok(())
+    fn write_run_end(&mut self) -> Result<(), WriteError> {
+        if let Some(outage) = &self.outage {
+            return Err(outage.refusal(Instant::now()));
+        }
+        let (start, last_commit) = {
+            let live = self.shared.live.lock();
+            (live.catalog.open_run, live.last_commit)
         };
-        write().map_err(|error| WriteError::Backend(error.to_string()))
+        let Some(start) = start else { return Ok(()) };
+        let now = self.shared.clock.now();
+        let end = now.max(last_commit.unwrap_or(start)).max(start);
+        runs::end(&self.shared.database(), start, end)
+            .map_err(|error| super::recovery::write_error(&error))
     }
 }
 
-/// Works a command into the draft.
-fn outline(
-    command: Command,
+/// Works commands of the queue into the draft, as many as one commit takes.
+fn draw_up(
+    queue: &Exit,
+    portion: &mut Portion,
     draft: &mut Draft<'_>,
     known: &mut dyn FnMut(AgentNo) -> Liveness,
-) -> Outcome {
-    match command {
-        Command::Append(prepared, reply) => Outcome::Appended(reply, draft.append(prepared, known)),
-        Command::Register(id, registration, reply) => {
-            Outcome::Registered(reply, draft.register(&id, registration))
-        }
-        Command::Deregister {
-            id,
-            by_owner,
-            reply,
-        } => Outcome::Deregistered(reply, draft.deregister(&id, by_owner, known)),
-        Command::JudgeStale(reply) => {
-            let registered: Vec<AgentNo> = draft
-                .catalog
-                .agents()
-                .filter(|(_, entry)| entry.registration().is_some())
-                .map(|(no, _)| no)
-                .collect();
-            for agent in registered {
-                draft.judge(agent, known);
+) -> Vec<Outcome> {
+    let began = Instant::now();
+    let mut outcomes = Vec::new();
+    let mut is_to_judge = false;
+    while let Some(command) = queue.take(portion) {
+        outcomes.push(match command {
+            Command::Append(prepared, reply) => {
+                let appended = draft.append(prepared, known);
+                Outcome::Appended(reply, appended)
             }
-            Outcome::Done(reply)
-        }
-        Command::Checkpoint(reply) | Command::Settle(reply) | Command::Close(reply) => {
-            Outcome::Done(reply)
-        }
+            Command::Register(id, registration, reply) => {
+                Outcome::Registered(reply, draft.register(&id, registration))
+            }
+            Command::Deregister {
+                id,
+                by_owner,
+                reply,
+            } => Outcome::Deregistered(reply, draft.deregister(&id, by_owner, known)),
+            Command::JudgeStale(reply) => {
+                is_to_judge = true;
+                Outcome::Judged(reply)
+            }
+        });
+        portion.is_late = began.elapsed() >= DRAFT_TIME_MAX;
     }
+    // Last, so that no agent is called silent whose contact is in this very commit.
+    if is_to_judge {
+        draft.judge_all(known);
+    }
+    outcomes
 }
 
 fn write_draft(database: &Database, draft: &Draft<'_>, sequence: u64) -> Result<u64, redb::Error> {

@@ -1,6 +1,6 @@
 //! Copies: reading them offline, checking them, making them.
 
-use std::{fs::File, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use redb::{
     Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTable,
@@ -240,7 +240,11 @@ pub fn snapshot_file(
         })?;
     let written = on_untrusted_pages(from, || {
         let transaction = copy.database.begin_read().map_err(|e| damaged(from, e))?;
-        write_snapshot(&transaction, target, progress).map_err(|e| damaged(from, e))
+        let mut told = |done, total| {
+            progress(done, total);
+            Ok(())
+        };
+        write_snapshot(&transaction, target, &mut told).map_err(|e| damaged(from, e))
     });
     if written.is_err() {
         // A half-written copy must not look like one.
@@ -249,11 +253,14 @@ pub fn snapshot_file(
     written
 }
 
+/// Gets rows done and in all; an error ends the work.
+type Progress<'a> = dyn FnMut(u64, u64) -> io::Result<()> + 'a;
+
 /// Copies all rows of a snapshot of the engine into a fresh file and closes it. Returns its bytes.
 pub(super) fn write_snapshot(
     from: &ReadTransaction,
     file: File,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut Progress<'_>,
 ) -> Result<u64, redb::Error> {
     let handle = file.try_clone().map_err(redb::Error::Io)?;
     let to = Builder::new()
@@ -300,7 +307,7 @@ struct RowCopier<'a> {
     to: Database,
     done: u64,
     total: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
+    progress: &'a mut Progress<'a>,
 }
 
 impl RowCopier<'_> {
@@ -323,7 +330,7 @@ impl RowCopier<'_> {
                     target.insert(key.value(), value.value())?;
                     self.done += 1;
                     if self.done.is_multiple_of(PROGRESS_ROWS) {
-                        (self.progress)(self.done.min(self.total), self.total);
+                        (self.progress)(self.done.min(self.total), self.total)?;
                     }
                     if bytes >= ROW_COPY_BYTES {
                         is_done = false;

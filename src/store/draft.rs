@@ -34,6 +34,24 @@ pub(super) struct Prepared {
     pub(super) rejected: Vec<Rejected>,
 }
 
+impl Prepared {
+    /// Bytes of memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let batch = &self.append.batch;
+        let metadata = batch.metadata.iter();
+        let rejected = self.rejected.iter();
+        batch.key_bytes()
+            + size_of_val(batch.rows())
+            + metadata
+                .map(|m| size_of_val(m) + m.name.len() + m.help.len() + m.unit.len())
+                .sum::<usize>()
+            + size_of_val(self.rows.as_slice())
+            + rejected
+                .map(|r| size_of_val(r) + r.reason.len())
+                .sum::<usize>()
+    }
+}
+
 /// One row of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PreparedRow {
@@ -79,6 +97,8 @@ pub(super) struct Draft<'a> {
     now: Timestamp,
     /// What the clock says; behind `now` after the clock was set back.
     clock_now: Timestamp,
+    /// Why new samples and agents are not taken, if they are not.
+    refusal: Option<WriteError>,
     pub(super) catalog: Arc<Catalog>,
     samples: Vec<AgentRows>,
     new_agents: Vec<AgentNo>,
@@ -99,12 +119,14 @@ impl<'a> Draft<'a> {
         metrics: &'a OwnMetrics,
         times: Times,
         catalog: Arc<Catalog>,
+        refusal: Option<WriteError>,
     ) -> Self {
         Self {
             settings,
             metrics,
             now: times.commit,
             clock_now: times.clock,
+            refusal,
             catalog,
             samples: Vec::new(),
             new_agents: Vec::new(),
@@ -137,7 +159,40 @@ impl<'a> Draft<'a> {
     }
 
     /// Adds samples. `known` tells what was known of an agent's contacts before this draft.
+    ///
+    /// While samples are refused, what tells of a contact with a registered agent is taken all the same: it is little,
+    /// and without it every agent would be called silent.
     pub(super) fn append(
+        &mut self,
+        mut prepared: Prepared,
+        known: &mut dyn FnMut(AgentNo) -> Liveness,
+    ) -> Result<Appended, WriteError> {
+        let Some(refusal) = self.refusal.clone() else {
+            return self.take(prepared, known);
+        };
+        let rows = prepared.rows.len();
+        if self.is_registered(&prepared.append.agent) {
+            prepared.rows.retain(|row| row.sign.is_some());
+            prepared.append.batch.metadata.clear();
+            let taken = prepared.rows.len();
+            let appended = self.take(prepared, known);
+            if taken == rows || appended.is_err() {
+                return appended;
+            }
+            self.metrics.reject("disk_full", (rows - taken) as u64);
+        } else {
+            self.metrics.reject("disk_full", rows as u64);
+        }
+        Err(refusal)
+    }
+
+    fn is_registered(&self, id: &AgentId) -> bool {
+        let known = self.catalog.number(id);
+        let entry = known.and_then(|no| self.catalog.agent(no));
+        entry.is_some_and(|agent| agent.registration().is_some())
+    }
+
+    fn take(
         &mut self,
         prepared: Prepared,
         known: &mut dyn FnMut(AgentNo) -> Liveness,
@@ -354,7 +409,13 @@ impl<'a> Draft<'a> {
                 .cloned()
                 .map(|r| (no, r))
         });
+        // What the configuration says is bounded by it, and a server on a full disk must be able to start.
+        let refusal = self
+            .refusal
+            .clone()
+            .filter(|_| !registration.source.is_owned());
         let Some((no, current)) = current else {
+            refusal.map_or(Ok(()), Err)?;
             self.register_anew(id, known, registration)?;
             return Ok(Registered::Created);
         };
@@ -364,6 +425,7 @@ impl<'a> Draft<'a> {
         if current == registration {
             return Ok(Registered::Unchanged);
         }
+        refusal.map_or(Ok(()), Err)?;
         self.add_event(no, AgentEvent::Updated(registration));
         Ok(Registered::Updated)
     }
@@ -413,8 +475,21 @@ impl<'a> Draft<'a> {
         self.judge(agent, known);
     }
 
+    /// Raises and resolves the health alerts of all registered agents by what is known of them now.
+    pub(super) fn judge_all(&mut self, known: &mut dyn FnMut(AgentNo) -> Liveness) {
+        let registered: Vec<AgentNo> = self
+            .catalog
+            .agents()
+            .filter(|(_, entry)| entry.registration().is_some())
+            .map(|(no, _)| no)
+            .collect();
+        for agent in registered {
+            self.judge(agent, known);
+        }
+    }
+
     /// Raises or resolves the agent's health alert by what is known of it now.
-    pub(super) fn judge(&mut self, agent: AgentNo, known: &mut dyn FnMut(AgentNo) -> Liveness) {
+    fn judge(&mut self, agent: AgentNo, known: &mut dyn FnMut(AgentNo) -> Liveness) {
         let Some(entry) = self.catalog.agent(agent).cloned() else {
             return;
         };

@@ -69,12 +69,32 @@ pub enum OpenError {
     },
 }
 
-/// Why a write was not done; nothing of it is in the file.
+/// Why a write was not done. Nothing of it is in the file, but for what [`WriteError::DiskFull`] and
+/// [`WriteError::Unavailable`] say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The queue to the committer is full: try again later.
+    /// The queue of its class is full: try again later.
     #[error("the write queue is full; try again in {retry_after_seconds} s")]
     Busy {
+        /// When to try again, in seconds.
+        retry_after_seconds: u32,
+    },
+    /// There is too little room on the database's disk. Of samples that were refused for the reserve, the contact
+    /// that they are was recorded; of those that found the disk full in the middle of a commit, what
+    /// [`WriteError::Unavailable`] says holds.
+    #[error("too little room on the disk of the database: {why}")]
+    DiskFull {
+        /// The figures, or what the disk said.
+        why: String,
+        /// When to try again, in seconds.
+        retry_after_seconds: u32,
+    },
+    /// The disk failed, and the file is being opened anew. A write whose commit failed may be in the file or not;
+    /// to repeat it is harmless.
+    #[error("the database cannot be written now: {why}")]
+    Unavailable {
+        /// What the disk or the engine said.
+        why: String,
         /// When to try again, in seconds.
         retry_after_seconds: u32,
     },
@@ -84,10 +104,46 @@ pub enum WriteError {
     /// The agent belongs to the configuration or to longwatch itself.
     #[error("agent `{0}` is owned by the configuration and cannot be changed over HTTP")]
     Owned(String),
-    /// The engine or the disk refused; the text says why.
+    /// The engine refused; the text says why.
     #[error("the database cannot be written: {0}")]
     Backend(String),
     /// The store is shutting down.
     #[error("the server is shutting down")]
     Closing,
+}
+
+impl WriteError {
+    /// Whether the same write may succeed later without anybody doing anything about it, so that it is not
+    /// worth a complaint of its own: the store tells of such states once.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Busy { .. }
+            | Self::DiskFull { .. }
+            | Self::Unavailable { .. }
+            | Self::Closing => true,
+            Self::Limit(_) | Self::Owned(_) | Self::Backend(_) => false,
+        }
+    }
+}
+
+/// Whether the store takes samples, and if not, why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// It does.
+    #[default]
+    Sound,
+    /// The disk's reserve is touched: samples are refused, everything else goes on.
+    DiskLow(String),
+    /// The file cannot be written, and is opened anew as soon as that is possible.
+    Suspended(String),
+}
+
+impl Condition {
+    /// Why samples are refused; `None` when they are not.
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Sound => None,
+            Self::DiskLow(why) | Self::Suspended(why) => Some(why),
+        }
+    }
 }

@@ -15,11 +15,14 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, S
 use super::{
     OpenError,
     backend::{
-        CountingBackend, DiskBackend, FileCounters, OverlayBackend, lock_exclusively, lock_shared,
+        DiskBackend, DiskMedium, FileCounters, Lease, LeasedBackend, Medium, OverlayBackend,
+        lock_exclusively, lock_shared,
     },
     committer::begin,
+    inventory::Inventory,
     migrations::STEPS,
     quiet,
+    shared::Engine,
     tables::{self, meta},
 };
 
@@ -73,6 +76,14 @@ fn engine_error(path: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
+/// What kept a file that opened well from being written.
+pub(super) fn write_error(path: &Path, error: redb::Error) -> OpenError {
+    match error {
+        redb::Error::Io(source) => io_error(path, source),
+        other => damaged(path, other),
+    }
+}
+
 /// Runs `work` on pages that may be damaged: a panic of the engine becomes an error.
 pub(super) fn on_untrusted_pages<T>(
     path: &Path,
@@ -119,11 +130,31 @@ fn build(
     })
 }
 
+/// Gives a medium another engine.
+pub(super) fn attach(
+    path: &Path,
+    medium: &dyn Medium,
+    counters: &Arc<FileCounters>,
+    cache_bytes: usize,
+) -> Result<Engine, OpenError> {
+    let lease = Arc::new(Lease::default());
+    let backend = medium
+        .backend()
+        .and_then(|inner| LeasedBackend::new(inner, Arc::clone(counters), Arc::clone(&lease)))
+        .map_err(|e| io_error(path, e))?;
+    Ok(Engine {
+        database: Arc::new(build(path, cache_bytes, backend)?),
+        inventory: Arc::new(Inventory::default()),
+        lease,
+    })
+}
+
 /// A database that is open for writing.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) database: Database,
+    pub(super) engine: Engine,
     pub(super) facts: FileFacts,
+    pub(super) medium: Box<dyn Medium>,
     pub(super) counters: Arc<FileCounters>,
 }
 
@@ -151,23 +182,18 @@ pub(super) fn open_for_writing(
     check_magic(path, &mut file)?;
     let before_migration = file.try_clone().map_err(|e| io_error(path, e))?;
     let counters = Arc::new(FileCounters::default());
-    let backend = CountingBackend::new(DiskBackend(file), Arc::clone(&counters))
-        .map_err(|e| io_error(path, e))?;
-    let database = build(path, cache_bytes, backend)?;
-    let facts = on_untrusted_pages(path, || read_facts(path, &database))?;
-    if facts.schema_version == schema_version_known() {
-        return Ok(Opened {
-            database,
-            facts,
-            counters,
-        });
+    let medium = Box::new(DiskMedium(file));
+    let engine = attach(path, &*medium, &counters, cache_bytes)?;
+    let mut facts = on_untrusted_pages(path, || read_facts(path, &engine.database))?;
+    if facts.schema_version != schema_version_known() {
+        keep_copy_of_old(path, &before_migration, facts.schema_version)?;
+        migrate(path, &engine.database, facts.schema_version)?;
+        facts = read_facts(path, &engine.database)?;
     }
-    keep_copy_of_old(path, &before_migration, facts.schema_version)?;
-    migrate(path, &database, facts.schema_version)?;
-    let facts = read_facts(path, &database)?;
     Ok(Opened {
-        database,
+        engine,
         facts,
+        medium,
         counters,
     })
 }

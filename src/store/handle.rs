@@ -5,39 +5,41 @@ use std::{
     io::Seek,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, atomic::Ordering},
 };
 
 use redb::{ReadableDatabase, ReadableTableMetadata};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    OpenError, Settings, WriteError,
-    committer::{Command, Committer, Reply, begin},
+    Condition, OpenError, Settings, WriteError,
+    command::{Command, Reply},
+    committer::Committer,
     copies,
     draft::{Prepared, PreparedRow},
     file::{self, Opened, damaged},
     head::FUTURE_MS_LIMIT,
-    inventory::Inventory,
     liveness::Sign,
     load,
     merger::Merger,
-    shared::{Live, Shared},
+    queue::{Entrance, queue},
+    recovery::write_error,
+    reserve, runs,
+    shared::{Live, Parts, Shared},
     tables,
 };
 use crate::{
-    codec::{RunRecord, encode_policy},
-    model::{
-        AgentId, Batch, Clock, Contact, History, Registration, Run, Timestamp, format_duration_ms,
-    },
+    model::{AgentId, Batch, Clock, Contact, History, Registration, Timestamp, format_duration_ms},
     telemetry::OwnMetrics,
 };
 
-/// How soon an append must be committed.
+/// How soon an append must be committed, and in whose queue it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Somebody waits for the acknowledgement.
+    /// Somebody waits for the acknowledgement: a push.
     Prompt,
+    /// Nobody waits, but it says something new, which is worth a commit.
+    News,
     /// Nobody waits: may share a commit for some seconds.
     Relaxed,
 }
@@ -119,13 +121,19 @@ pub struct StoreStatus {
     pub commits: u64,
     /// Bytes written to the file since the start.
     pub bytes_written: u64,
+    /// Whether samples are taken.
+    pub condition: Condition,
+    /// Bytes free on the file's disk; `None` when that is not known.
+    pub disk_available_bytes: Option<u64>,
+    /// Bytes of it that are kept free of new samples.
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 /// The file, open for reading and writing. Clones share it; [`Store::close`] ends it in order.
 #[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Command>,
+    queue: Arc<Entrance>,
     facts: Arc<file::FileFacts>,
 }
 
@@ -157,46 +165,44 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let now = clock.now();
         let Opened {
-            database,
+            engine,
             facts,
+            medium,
             counters,
         } = opened;
         let loaded = file::on_untrusted_pages(path, || {
-            let transaction = database.begin_read().map_err(|e| damaged(path, e))?;
+            let transaction = engine.database.begin_read().map_err(|e| damaged(path, e))?;
             load::load(path, &transaction, &facts)
         })?;
-        let mut live = Live {
+        let (last_commit, catalog) = (loaded.last_commit, Arc::new(loaded.catalog));
+        let catalog = runs::begin(&engine.database, &settings, now, last_commit, catalog)
+            .map_err(|e| file::write_error(path, e))?;
+        let live = Live {
             heads: Arc::new(loaded.heads),
-            catalog: Arc::new(loaded.catalog),
-            last_commit: loaded.last_commit,
+            catalog,
+            last_commit,
             block_epoch: 0,
         };
-        begin_run(&database, &settings, now, &mut live).map_err(|e| damaged(path, e))?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Shared::new(Parts {
             path: path.to_owned(),
-            database: Arc::new(database),
-            live: parking_lot::Mutex::new(live),
-            inventory: Arc::new(Inventory::default()),
+            medium,
+            engine,
+            live,
             counters,
             settings,
             clock,
             metrics,
-            queued_rows: std::sync::atomic::AtomicUsize::new(0),
-            registrations: watch::Sender::new(0),
-            failed: watch::Sender::new(false),
-            commits: std::sync::atomic::AtomicU64::new(0),
-            copy_safe_ms: std::sync::atomic::AtomicU64::new(0),
-        });
+        }));
         let failed = shared.failed.clone();
         let io = |source| OpenError::Io {
             path: path.to_owned(),
             source,
         };
         let merger = Merger::start(Arc::clone(&shared)).map_err(io)?;
-        let (queue, commands) = mpsc::channel();
+        let (entrance, exit) = queue(&shared.settings, Arc::clone(&shared.metrics));
         let committer = Committer::new(
             Arc::clone(&shared),
-            commands,
+            exit,
             loaded.next_sequence,
             loaded.log_records,
             merger,
@@ -213,7 +219,7 @@ impl Store {
             .map_err(io)?;
         Ok(Self {
             shared,
-            queue,
+            queue: Arc::new(entrance),
             facts: Arc::new(facts),
         })
     }
@@ -243,27 +249,21 @@ impl Store {
         append: Append,
     ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
         let prepared = self.prepare(append);
-        let rows = prepared.rows.len();
-        let before = self.shared.queued_rows.fetch_add(rows, Ordering::Relaxed);
-        if before > 0 && before + rows > self.shared.settings.queue_rows_max {
-            self.shared.queued_rows.fetch_sub(rows, Ordering::Relaxed);
-            self.shared.metrics.reject("queue_full", rows as u64);
-            return Err(WriteError::Busy {
-                retry_after_seconds: 1,
-            });
-        }
+        let rows = prepared.rows.len() as u64;
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Append(prepared, reply))?;
+        self.queue
+            .put(Command::Append(prepared, reply))
+            .inspect_err(|error| {
+                if matches!(error, WriteError::Busy { .. }) {
+                    self.shared.metrics.reject("queue_full", rows);
+                }
+            })?;
         Ok(answer)
-    }
-
-    fn send(&self, command: Command) -> Result<(), WriteError> {
-        self.queue.send(command).map_err(|_| WriteError::Closing)
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, WriteError> {
         let (reply, answer) = oneshot::channel();
-        self.send(command(reply))?;
+        self.queue.put(command(reply))?;
         answer.await.map_err(|_| WriteError::Closing)?
     }
 
@@ -371,7 +371,16 @@ impl Store {
 
     /// Moves all samples from memory and log to blocks now.
     pub async fn checkpoint(&self) -> Result<(), WriteError> {
-        self.ask(Command::Checkpoint).await
+        let (reply, answer) = oneshot::channel();
+        self.queue.ask_checkpoint(reply)?;
+        answer.await.map_err(|_| WriteError::Closing)?
+    }
+
+    /// [`Store::checkpoint`] for threads outside of the runtime.
+    pub fn checkpoint_blocking(&self) -> Result<(), WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.ask_checkpoint(reply)?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
     }
 
     /// Moves everything to blocks and merges the blocks of each agent and day, also of days that are not over:
@@ -381,29 +390,32 @@ impl Store {
     /// [`WriteError`] when the checkpoint before it failed. Blocks that cannot be read stay as they are.
     pub async fn settle(&self) -> Result<(), WriteError> {
         self.checkpoint().await?;
-        self.ask(Command::Settle).await
+        let (reply, answer) = oneshot::channel();
+        self.queue.ask_to_settle(reply)?;
+        answer.await.map_err(|_| WriteError::Closing)?
     }
 
     /// [`Store::settle`] for threads outside of the runtime.
     pub fn settle_blocking(&self) -> Result<(), WriteError> {
         self.checkpoint_blocking()?;
-        self.ask_blocking(Command::Settle)
+        let (reply, answer) = oneshot::channel();
+        self.queue.ask_to_settle(reply)?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
     }
 
     /// Commits what waits, notes the end of this run and stops the committer. Later writes get
     /// [`WriteError::Closing`].
     pub async fn close(&self) -> Result<(), WriteError> {
-        self.ask(Command::Close).await
+        let (reply, answer) = oneshot::channel();
+        self.queue.ask_close(reply)?;
+        answer.await.map_err(|_| WriteError::Closing)?
     }
 
     /// The same for threads outside of the runtime.
     pub fn close_blocking(&self) -> Result<(), WriteError> {
-        self.ask_blocking(Command::Close)
-    }
-
-    /// [`Store::checkpoint`] for threads outside of the runtime.
-    pub fn checkpoint_blocking(&self) -> Result<(), WriteError> {
-        self.ask_blocking(Command::Checkpoint)
+        let (reply, answer) = oneshot::channel();
+        self.queue.ask_close(reply)?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
     }
 
     /// [`Store::register`] for threads outside of the runtime.
@@ -412,13 +424,14 @@ impl Store {
         id: AgentId,
         registration: Registration,
     ) -> Result<Registered, WriteError> {
-        self.ask_blocking(|reply| Command::Register(id, registration, reply))
+        let (reply, answer) = oneshot::channel();
+        self.queue.put(Command::Register(id, registration, reply))?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
     }
 
-    fn ask_blocking<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(command(reply))?;
-        answer.blocking_recv().map_err(|_| WriteError::Closing)?
+    /// Whether samples are taken now, and if not, why.
+    pub fn condition(&self) -> Condition {
+        self.shared.condition.lock().clone()
     }
 
     /// Turns true when nothing can be written any more and the process should end.
@@ -440,12 +453,13 @@ impl Store {
     pub fn status(&self) -> StoreStatus {
         let shared = &self.shared;
         let table_lengths = || -> Result<(u64, u64), redb::Error> {
-            let transaction = shared.database.begin_read()?;
+            let transaction = shared.database().begin_read()?;
             let blocks = transaction.open_table(tables::BLOCKS)?.len()?;
             Ok((blocks, transaction.open_table(tables::WAL)?.len()?))
         };
         // After an I/O error the engine refuses to answer; the other figures still help.
         let (blocks, wal_records) = table_lengths().unwrap_or_default();
+        let disk = *shared.disk.lock();
         let live = shared.live.lock();
         StoreStatus {
             schema_version: self.facts.schema_version,
@@ -463,6 +477,9 @@ impl Store {
             copy_safe_seconds: shared.copy_safe_ms.load(Ordering::Relaxed) as f64 / 1000.0,
             commits: shared.commits.load(Ordering::Relaxed),
             bytes_written: shared.counters.bytes_written(),
+            condition: self.condition(),
+            disk_available_bytes: disk.map(|disk| disk.available),
+            disk_reserve_bytes: disk.map(|disk| disk.reserve),
         }
     }
 
@@ -470,7 +487,8 @@ impl Store {
     /// go on. It takes its room with it when it is dropped, also by a kill.
     ///
     /// # Errors
-    /// [`WriteError::Backend`] with the engine's or the disk's reason.
+    /// [`WriteError::DiskFull`] when it would take what is kept in reserve; [`WriteError::Unavailable`] or
+    /// [`WriteError::Backend`] with the disk's or the engine's reason.
     pub async fn snapshot(&self) -> Result<File, WriteError> {
         let shared = Arc::clone(&self.shared);
         let work = tokio::task::spawn_blocking(move || write_snapshot(&shared));
@@ -479,66 +497,25 @@ impl Store {
 }
 
 fn write_snapshot(shared: &Shared) -> Result<File, WriteError> {
-    let failed = |error: &dyn std::fmt::Display| WriteError::Backend(error.to_string());
+    let failed = |error: std::io::Error| write_error(&error.into());
     let directory = match shared.path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let mut file = tempfile::tempfile_in(directory).map_err(|e| failed(&e))?;
-    let transaction = shared.database.begin_read().map_err(|e| failed(&e))?;
-    let handle = file.try_clone().map_err(|e| failed(&e))?;
-    copies::write_snapshot(&transaction, handle, &mut |_, _| {}).map_err(|e| failed(&e))?;
-    file.rewind().map_err(|e| failed(&e))?;
+    let mut file = tempfile::tempfile_in(directory).map_err(failed)?;
+    let begun = shared.database().begin_read();
+    let transaction = begun.map_err(|e| write_error(&e.into()))?;
+    let handle = file.try_clone().map_err(failed)?;
+    let mut spare_reserve = |_, _| {
+        let room = shared.medium.room()?;
+        if room.available < reserve::size(shared.settings.disk_reserve, room) {
+            let why = "the copy would take what is kept in reserve (storage.disk_reserve)";
+            return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, why));
+        }
+        Ok(())
+    };
+    copies::write_snapshot(&transaction, handle, &mut spare_reserve)
+        .map_err(|e| write_error(&e))?;
+    file.rewind().map_err(failed)?;
     Ok(file)
-}
-
-/// Notes the start of this run, the end of one that was cut off, and settings that changed.
-fn begin_run(
-    database: &redb::Database,
-    settings: &Settings,
-    now: Timestamp,
-    live: &mut Live,
-) -> Result<(), redb::Error> {
-    let catalog = Arc::make_mut(&mut live.catalog);
-    // Times in the file never run backwards, whatever the clock does.
-    let known = [
-        live.last_commit,
-        catalog.open_run,
-        catalog.past_runs.last().map(|run| run.end),
-        catalog.policies.last().map(|(time, _)| *time),
-    ];
-    let now = known.into_iter().flatten().fold(now, Timestamp::max);
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let transaction = begin(database)?;
-    {
-        let mut runs = transaction.open_table(tables::RUNS)?;
-        if let Some(start) = catalog.open_run.take() {
-            // It was killed: it lived at least until its last commit.
-            let end = live.last_commit.unwrap_or(start).max(start);
-            let record = RunRecord {
-                end_ms: Some(end.as_millis()),
-                version: std::mem::take(&mut catalog.open_run_version),
-            };
-            runs.insert(start.as_millis(), record.encode().as_slice())?;
-            let mut past = catalog.past_runs.to_vec();
-            past.push(Run { start, end });
-            catalog.past_runs = past.into();
-        }
-        let record = RunRecord {
-            end_ms: None,
-            version,
-        };
-        runs.insert(now.as_millis(), record.encode().as_slice())?;
-        catalog.open_run = Some(now);
-        let mut policies = transaction.open_table(tables::POLICIES)?;
-        if catalog.policies.last().map(|(_, policy)| policy) != Some(&settings.policy) {
-            policies.insert(now.as_millis(), encode_policy(&settings.policy).as_slice())?;
-            let mut all = catalog.policies.to_vec();
-            all.retain(|(time, _)| *time != now);
-            all.push((now, settings.policy.clone()));
-            catalog.policies = all.into();
-        }
-    }
-    transaction.commit()?;
-    Ok(())
 }

@@ -16,7 +16,7 @@ use std::{
 use redb::ReadableDatabase;
 
 use super::{
-    committer::Reply,
+    command::Reply,
     merge::{Extent, Merged, Task, is_over, merge, unsettled},
     shared::Shared,
     tables::UnsettledRow,
@@ -167,7 +167,7 @@ impl Worker {
 
     /// What is to be merged, oldest days first.
     fn tasks(&mut self, all: bool) -> Vec<Task> {
-        let transaction = match self.shared.database.begin_read() {
+        let transaction = match self.shared.database().begin_read() {
             Ok(transaction) => transaction,
             Err(error) => {
                 tracing::debug!(%error, "the merger cannot read");
@@ -239,7 +239,7 @@ impl Worker {
     }
 
     fn merge(&mut self, task: Task) -> Option<Merged> {
-        let transaction = self.shared.database.begin_read().ok()?;
+        let transaction = self.shared.database().begin_read().ok()?;
         let catalog = Arc::clone(&self.shared.live.lock().catalog);
         let agent = catalog.agent(task.agent)?;
         match merge(&transaction, task, agent) {

@@ -36,7 +36,7 @@ pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
     if gone.is_empty() {
         return Ok(deleted);
     }
-    let transaction = begin(&shared.database)?;
+    let transaction = begin(&shared.database())?;
     {
         let mut alerts = transaction.open_table(tables::ALERTS)?;
         let mut events = transaction.open_table(tables::ALERT_EVENTS)?;
@@ -75,7 +75,7 @@ fn days_beyond_the_limit(shared: &Shared, today: i32) -> Result<BeyondTheLimit, 
         return Ok(beyond);
     }
     let table = shared
-        .database
+        .database()
         .begin_read()?
         .open_table(tables::DAY_BYTES)?;
     let days = |kind: u8| -> Result<BTreeMap<i32, u64>, redb::Error> {
@@ -106,7 +106,7 @@ fn days_beyond_the_limit(shared: &Shared, today: i32) -> Result<BeyondTheLimit, 
 /// Deletes rollups of days before `day`. Those of days that still have samples stay, since they hold.
 fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
     let (first_rollups, first_blocks) = {
-        let transaction = shared.database.begin_read()?;
+        let transaction = shared.database().begin_read()?;
         let blocks = transaction.open_table(tables::BLOCKS)?;
         let first_blocks = blocks.first()?.map_or(i32::MAX, |(key, _)| key.value().0);
         let rollups = transaction.open_table(tables::ROLLUPS)?;
@@ -116,7 +116,7 @@ fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
     if first_rollups.is_none_or(|(first, _)| first >= day) {
         return Ok(());
     }
-    let transaction = begin(&shared.database)?;
+    let transaction = begin(&shared.database())?;
     {
         let mut rollups = transaction.open_table(tables::ROLLUPS)?;
         for tier in Tier::ALL {
@@ -132,7 +132,7 @@ fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
     transaction.commit()?;
     let mut live = shared.live.lock();
     live.block_epoch += 1;
-    shared.inventory.forget_before(day);
+    shared.inventory().forget_before(day);
     Ok(())
 }
 
@@ -140,7 +140,7 @@ fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
 fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
     let mut deleted = false;
     loop {
-        let transaction = begin(&shared.database)?;
+        let transaction = begin(&shared.database())?;
         let mut agents: Vec<AgentNo> = Vec::new();
         let oldest;
         {
@@ -172,10 +172,10 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
         live.block_epoch += 1;
         for agent in agents {
             shared
-                .inventory
+                .inventory()
                 .change(agent, oldest.unwrap_or(day), live.block_epoch);
         }
-        shared.inventory.forget_before(day);
+        shared.inventory().forget_before(day);
         Arc::make_mut(&mut live.heads).forget_before(day);
         deleted = true;
     }

@@ -30,8 +30,17 @@ pub struct Settings {
     pub merge_write_budget: u64,
     /// Samples further ahead than this are refused; milliseconds (10 min).
     pub future_ms_max: i64,
-    /// Rows that may wait for the committer; beyond it appends are refused with "try again" (4,000,000).
+    /// Rows of one class of writers (pushes, scrapes) that may wait for the committer; beyond it appends are refused
+    /// with "try again" (1,000,000).
     pub queue_rows_max: usize,
+    /// Bytes of memory that they may take, also per class (`queue_size`, 64 MiB).
+    pub queue_bytes_max: usize,
+    /// Bytes of the database's disk that are kept free of new samples (`disk_reserve`); `None` takes 256 MB, or a
+    /// twentieth of the disk where that is less.
+    pub disk_reserve: Option<u64>,
+    /// First pause between two tries to write after an error of the disk; milliseconds (1 s). Later ones are up to 30
+    /// times as long.
+    pub retry_pause_ms: i64,
     /// Limits on series.
     pub limits: Limits,
     /// What decides results; written into the file when it changed.
@@ -53,7 +62,10 @@ impl Default for Settings {
             commit_write_budget: 1_000_000,
             merge_write_budget: 8_000_000,
             future_ms_max: 600_000,
-            queue_rows_max: 4_000_000,
+            queue_rows_max: 1_000_000,
+            queue_bytes_max: 64 << 20,
+            disk_reserve: None,
+            retry_pause_ms: 1_000,
             limits: Limits::default(),
             policy: Policy::default(),
         }

@@ -2,19 +2,21 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize},
-    },
+    sync::{Arc, atomic::AtomicU64},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
 use tokio::sync::watch;
 
 use super::{
-    Settings, backend::FileCounters, catalog::Catalog, head::Heads, inventory::Inventory,
+    Condition, Settings,
+    backend::{FileCounters, Lease, Medium},
+    catalog::Catalog,
+    head::Heads,
+    inventory::Inventory,
     moment::Moment,
+    reserve::Disk,
 };
 use crate::{
     model::{Clock, Timestamp},
@@ -31,40 +33,116 @@ pub(super) struct Live {
     pub(super) block_epoch: u64,
 }
 
+/// An engine that has the file open. After an error of the disk another takes its place.
+#[derive(Clone, Debug)]
+pub(super) struct Engine {
+    pub(super) database: Arc<Database>,
+    /// What was learnt of its blocks; an engine that comes after may know others.
+    pub(super) inventory: Arc<Inventory>,
+    pub(super) lease: Arc<Lease>,
+}
+
 /// What the committer and the readers share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) path: PathBuf,
-    pub(super) database: Arc<Database>,
+    pub(super) medium: Box<dyn Medium>,
+    /// Changed only while `live` is locked, so that a moment never mixes two engines. Where both are locked,
+    /// `live` is first.
+    engine: RwLock<Engine>,
     pub(super) live: Mutex<Live>,
-    pub(super) inventory: Arc<Inventory>,
     pub(super) counters: Arc<FileCounters>,
     pub(super) settings: Settings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<OwnMetrics>,
-    /// Rows that wait for the committer.
-    pub(super) queued_rows: AtomicUsize,
     pub(super) registrations: watch::Sender<u64>,
     /// Whether the committer ended by a panic.
     pub(super) failed: watch::Sender<bool>,
+    /// Whether samples are taken.
+    pub(super) condition: Mutex<Condition>,
+    /// The disk as it was seen last.
+    pub(super) disk: Mutex<Option<Disk>>,
     pub(super) commits: AtomicU64,
     /// Milliseconds for which a plain copy that begins now is safe.
     pub(super) copy_safe_ms: AtomicU64,
 }
 
+/// What [`Shared`] is made of.
+pub(super) struct Parts {
+    pub(super) path: PathBuf,
+    pub(super) medium: Box<dyn Medium>,
+    pub(super) engine: Engine,
+    pub(super) live: Live,
+    pub(super) counters: Arc<FileCounters>,
+    pub(super) settings: Settings,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<OwnMetrics>,
+}
+
 impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            path: parts.path,
+            medium: parts.medium,
+            engine: RwLock::new(parts.engine),
+            live: Mutex::new(parts.live),
+            counters: parts.counters,
+            settings: parts.settings,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            registrations: watch::Sender::new(0),
+            failed: watch::Sender::new(false),
+            condition: Mutex::new(Condition::Sound),
+            disk: Mutex::new(None),
+            commits: AtomicU64::new(0),
+            copy_safe_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The engine that has the file open now.
+    pub(super) fn engine(&self) -> Engine {
+        self.engine.read().clone()
+    }
+
+    /// The database of [`Shared::engine`].
+    pub(super) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.engine.read().database)
+    }
+
+    /// The inventory of [`Shared::engine`].
+    pub(super) fn inventory(&self) -> Arc<Inventory> {
+        Arc::clone(&self.engine.read().inventory)
+    }
+
+    /// Puts another engine in place of the present one, which is returned, together with what it found in the
+    /// file.
+    pub(super) fn replace_engine(&self, engine: Engine, found: Live) -> Engine {
+        let mut live = self.live.lock();
+        let block_epoch = live.block_epoch + 1;
+        *live = Live {
+            block_epoch,
+            ..found
+        };
+        std::mem::replace(&mut *self.engine.write(), engine)
+    }
+
     /// The present moment. The lock is held while the engine's snapshot is taken, so that a view never
     /// misses samples that a checkpoint has moved from heads to blocks.
     pub(super) fn moment(&self) -> Moment {
         let live = self.live.lock();
+        let Engine {
+            database,
+            inventory,
+            ..
+        } = self.engine();
         Moment {
-            transaction: self.database.begin_read().map_err(|e| e.to_string()),
-            _database: Arc::clone(&self.database),
+            transaction: database.begin_read().map_err(|e| e.to_string()),
+            _database: database,
             heads: Arc::clone(&live.heads),
             catalog: Arc::clone(&live.catalog),
             last_commit: live.last_commit,
             block_epoch: live.block_epoch,
-            inventory: Arc::clone(&self.inventory),
+            inventory,
         }
     }
 }

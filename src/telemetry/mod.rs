@@ -56,8 +56,18 @@ pub struct OwnMetrics {
     pub merges: Counter,
     /// Bytes of blocks and rollups written by merges.
     pub merged_bytes_written: Counter,
-    /// Requests to append that wait in the queue.
-    pub queue_length: Gauge,
+    /// Commands that wait for a commit, by class (`control`, `push`, `scrape`).
+    pub queue_length: Family<By, Gauge>,
+    /// Bytes of them, by class.
+    pub queue_bytes: Family<By, Gauge>,
+    /// Bytes free on the database's disk.
+    pub disk_available: Gauge,
+    /// Bytes of it that are kept in reserve.
+    pub disk_reserve: Gauge,
+    /// 1 while new samples are refused: the reserve is touched, or the file cannot be written.
+    pub writes_refused: Gauge,
+    /// How often the file was opened anew after an error of the disk.
+    pub reopenings: Counter,
     /// Series known.
     pub series: Gauge,
     /// Agents registered now.
@@ -100,7 +110,12 @@ impl Default for OwnMetrics {
             block_bytes_written: Counter::default(),
             merges: Counter::default(),
             merged_bytes_written: Counter::default(),
-            queue_length: Gauge::default(),
+            queue_length: Family::default(),
+            queue_bytes: Family::default(),
+            disk_available: Gauge::default(),
+            disk_reserve: Gauge::default(),
+            writes_refused: Gauge::default(),
+            reopenings: Counter::default(),
             series: Gauge::default(),
             agents: Gauge::default(),
             file_bytes: Gauge::default(),
@@ -175,8 +190,36 @@ impl OwnMetrics {
         );
         r.register(
             "queue_length",
-            "Appends that wait for a commit",
+            "Writes that wait for a commit, by class",
             self.queue_length.clone(),
+        );
+        r.register_with_unit(
+            "queue_size",
+            "Bytes of writes that wait for a commit, by class",
+            Unit::Bytes,
+            self.queue_bytes.clone(),
+        );
+        r.register_with_unit(
+            "disk_available",
+            "Free on the disk of the database",
+            Unit::Bytes,
+            self.disk_available.clone(),
+        );
+        r.register_with_unit(
+            "disk_reserve",
+            "Kept free on the disk of the database",
+            Unit::Bytes,
+            self.disk_reserve.clone(),
+        );
+        r.register(
+            "writes_refused",
+            "1 while new samples are refused for the state of the disk",
+            self.writes_refused.clone(),
+        );
+        r.register(
+            "file_reopenings",
+            "How often the database file was opened anew after an error",
+            self.reopenings.clone(),
         );
         r.register("series", "Series known", self.series.clone());
         r.register("agents", "Agents registered", self.agents.clone());

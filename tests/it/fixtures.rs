@@ -28,7 +28,10 @@ fn open(path: &std::path::Path) -> Store {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
     Store::open(
         path,
-        Settings::default(),
+        Settings {
+            disk_reserve: Some(0),
+            ..Settings::default()
+        },
         clock,
         Arc::new(OwnMetrics::default()),
     )

@@ -21,7 +21,10 @@ fn open(path: &Path) -> Store {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
     Store::open(
         path,
-        Settings::default(),
+        Settings {
+            disk_reserve: Some(0),
+            ..Settings::default()
+        },
         clock,
         Arc::new(OwnMetrics::default()),
     )

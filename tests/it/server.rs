@@ -19,9 +19,10 @@ use tempfile::TempDir;
 
 /// Nothing that is waited for takes this long unless it never comes.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
-/// Samples of this host are left out, longwatch's own come once, scrapes are committed at once.
-pub(crate) const QUIET: &str =
-    "[host]\nenabled = false\ninterval = \"24h\"\n[storage]\nscrape_commit_delay = \"0s\"\n";
+/// Samples of this host are left out, longwatch's own come once, scrapes are committed at once, and the disk may be
+/// nearly full.
+pub(crate) const QUIET: &str = "[host]\nenabled = false\ninterval = \"24h\"\n\
+    [storage]\nscrape_commit_delay = \"0s\"\ndisk_reserve = 0\n";
 
 const LISTENING: &str = "listening on ";
 

@@ -49,7 +49,11 @@ impl Edge {
         let metrics = Arc::new(OwnMetrics::default());
         let store = Store::open(
             &dir.path().join("test.redb"),
-            store::Settings::default(),
+            // The disk may be nearly full.
+            store::Settings {
+                disk_reserve: Some(0),
+                ..store::Settings::default()
+            },
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&metrics),
         )

@@ -38,9 +38,11 @@ pub async fn demo(options: DemoOptions) -> Result<(), StartError> {
         .prefix("longwatch-demo-")
         .tempdir()
         .map_err(failed("a folder for the database"))?;
-    config.database = options
-        .db
-        .unwrap_or_else(|| folder.path().join("demo.redb"));
+    config.database = options.db.unwrap_or_else(|| {
+        // What goes away with the demo needs no care.
+        config.store.disk_reserve = Some(0);
+        folder.path().join("demo.redb")
+    });
     if let Some(listen) = options.listen {
         config.api.listen = listen;
     }

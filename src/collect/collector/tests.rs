@@ -16,6 +16,8 @@ struct Stage {
 fn open(folder: &tempfile::TempDir) -> Store {
     let settings = store::Settings {
         scrape_commit_delay_ms: 20,
+        // The disk may be nearly full.
+        disk_reserve: Some(0),
         ..store::Settings::default()
     };
     let path = folder.path().join("test.redb");

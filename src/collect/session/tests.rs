@@ -91,11 +91,11 @@ fn a_change_of_up_is_urgent() {
     let mut session = session();
     let good = |s: &mut ScrapeSession, ms| s.success(scraped(&[], at(ms)), at(ms), 0.1).urgency;
     let bad = |s: &mut ScrapeSession, ms| s.failure("x".to_owned(), at(ms), 0.1).urgency;
-    assert_eq!(good(&mut session, 1), Urgency::Prompt);
+    assert_eq!(good(&mut session, 1), Urgency::News);
     assert_eq!(good(&mut session, 2), Urgency::Relaxed);
-    assert_eq!(bad(&mut session, 3), Urgency::Prompt);
+    assert_eq!(bad(&mut session, 3), Urgency::News);
     assert_eq!(bad(&mut session, 4), Urgency::Relaxed);
-    assert_eq!(good(&mut session, 5), Urgency::Prompt);
+    assert_eq!(good(&mut session, 5), Urgency::News);
 }
 
 #[test]
@@ -165,11 +165,11 @@ fn probes_record_one_series() {
     let good = session.result(None, at(1), false);
     assert_eq!(rows(&good), [("health_probe_up".to_owned(), 1.0)]);
     assert_eq!(good.contact, Some(Contact::Probe { error: None }));
-    assert_eq!(good.urgency, Urgency::Prompt);
+    assert_eq!(good.urgency, Urgency::News);
     assert_eq!(session.result(None, at(2), false).urgency, Urgency::Relaxed);
     let bad = session.result(Some("status 500".to_owned()), at(3), false);
     assert_eq!(rows(&bad), [("health_probe_up".to_owned(), 0.0)]);
-    assert_eq!(bad.urgency, Urgency::Prompt);
+    assert_eq!(bad.urgency, Urgency::News);
     assert_eq!(ended(&session.end(at(4)).unwrap()), ["health_probe_up"]);
     assert!(session.end(at(5)).is_none());
     // Where nothing is scraped it is the agent's `up` as well.

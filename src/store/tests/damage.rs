@@ -13,7 +13,10 @@ fn fill(path: &Path) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
     let store = Store::open(
         path,
-        Settings::default(),
+        Settings {
+            disk_reserve: Some(0),
+            ..Settings::default()
+        },
         clock,
         Arc::new(OwnMetrics::default()),
     )

@@ -2,6 +2,8 @@
 
 mod damage;
 mod disk;
+mod faults;
 mod model;
+mod pressure;
 mod rollups;
 mod scenarios;

@@ -13,8 +13,8 @@ use crate::{
         Sample, SeriesNo, Timestamp, Window, is_stale_marker,
     },
     store::{
-        Append, Settings, Store, Urgency,
-        backend::{CountingBackend, FileCounters},
+        Append, Settings, Store, Urgency, WriteError,
+        backend::FileCounters,
         committer::begin,
         file::{self, Opened},
         merge::{Applied, Extent, Task, merge, unsettled},
@@ -42,21 +42,18 @@ pub(super) fn open_with(
     let path = Path::new("simulated");
     let counters = Arc::new(FileCounters::default());
     let is_new = redb::StorageBackend::len(disk).unwrap() == 0;
-    let backend = CountingBackend::new(disk.clone(), Arc::clone(&counters)).unwrap();
-    let database = redb::Builder::new()
-        .set_cache_size(1 << 20)
-        .create_with_backend(backend)
-        .unwrap();
+    let engine = file::attach(path, disk, &counters, 1 << 20).unwrap();
     if is_new {
-        file::initialise(&database, [7; 16], NOW).unwrap();
+        file::initialise(&engine.database, [7; 16], NOW).unwrap();
     }
-    let facts = file::read_facts(path, &database).unwrap();
+    let facts = file::read_facts(path, &engine.database).unwrap();
     let metrics = Arc::new(OwnMetrics::default());
     Store::start(
         path,
         Opened {
-            database,
+            engine,
             facts,
+            medium: Box::new(disk.clone()),
             counters,
         },
         settings,
@@ -70,7 +67,7 @@ pub(super) fn agent(n: u8) -> AgentId {
     AgentId::new(&format!("agent-{n}")).unwrap()
 }
 
-fn metric(n: u8) -> String {
+pub(super) fn metric(n: u8) -> String {
     format!("metric_{n}")
 }
 
@@ -129,9 +126,20 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-type Model = BTreeMap<(u8, u8), BTreeMap<i64, f64>>;
+/// Value of each millisecond of each (agent, metric).
+pub(super) type Model = BTreeMap<(u8, u8), BTreeMap<i64, f64>>;
 
 fn append(store: &Store, model: &mut Model, agent_no: u8, samples: &[(u8, i64, f64)]) {
+    append_to(store, model, agent_no, samples).unwrap();
+}
+
+/// Appends samples to the store and puts them into the model, whatever becomes of them in the store.
+pub(super) fn append_to(
+    store: &Store,
+    model: &mut Model,
+    agent_no: u8,
+    samples: &[(u8, i64, f64)],
+) -> Result<(), WriteError> {
     let mut batch = Batch::new();
     for (metric_no, time, value) in samples {
         let time_stamp = Timestamp::from_millis(*time);
@@ -143,24 +151,23 @@ fn append(store: &Store, model: &mut Model, agent_no: u8, samples: &[(u8, i64, f
             .or_default()
             .insert(*time, *value);
     }
-    let appended = store
-        .append_blocking(Append {
-            agent: agent(agent_no),
-            batch,
-            contact: None,
-            urgency: Urgency::Prompt,
-        })
-        .unwrap();
+    let appended = store.append_blocking(Append {
+        agent: agent(agent_no),
+        batch,
+        contact: None,
+        urgency: Urgency::Prompt,
+    })?;
     assert_eq!(
         (appended.accepted, appended.rejected.len()),
         (samples.len(), 0)
     );
+    Ok(())
 }
 
 /// Merges in every day what no merge has taken in yet.
 pub(super) fn merge_recent(store: &Store) {
     let shared = store.shared();
-    let read = || shared.database.begin_read().unwrap();
+    let read = || shared.database().begin_read().unwrap();
     let catalog = Arc::clone(&shared.live.lock().catalog);
     for ((day, agent), basis) in unsettled(&read()).unwrap() {
         let task = Task {
@@ -170,12 +177,12 @@ pub(super) fn merge_recent(store: &Store) {
             basis,
         };
         let merged = merge(&read(), task, catalog.agent(agent).unwrap()).unwrap();
-        let transaction = begin(&shared.database).unwrap();
+        let transaction = begin(&shared.database()).unwrap();
         merged.write(&transaction, &mut Applied::default()).unwrap();
         transaction.commit().unwrap();
         let mut live = shared.live.lock();
         live.block_epoch += 1;
-        shared.inventory.change(agent, day, live.block_epoch);
+        shared.inventory().change(agent, day, live.block_epoch);
     }
 }
 
@@ -199,7 +206,8 @@ fn series_of(view: &dyn History) -> BTreeMap<(u8, u8), (AgentNo, SeriesNo)> {
     found
 }
 
-fn check(view: &dyn History, model: &Model, window: Window) {
+/// Holds a view against the model.
+pub(super) fn check(view: &dyn History, model: &Model, window: Window) {
     let series = series_of(view);
     assert_eq!(
         series.keys().collect::<Vec<_>>(),

@@ -41,7 +41,7 @@ struct Rows {
 }
 
 fn rows(store: &Store) -> Rows {
-    let transaction = store.shared().database.begin_read().unwrap();
+    let transaction = store.shared().database().begin_read().unwrap();
     let bytes = transaction.open_table(tables::DAY_BYTES).unwrap();
     Rows {
         blocks: transaction

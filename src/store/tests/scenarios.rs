@@ -165,28 +165,6 @@ fn deregistering_keeps_the_history_under_the_same_number() {
 }
 
 #[test]
-fn a_failing_disk_is_reported_and_loses_nothing_acknowledged() {
-    let disk = SimulatedDisk::default();
-    let store = open(&disk, Settings::default());
-    push(&store, &[("a", NOW, 1.0)], None).unwrap();
-    disk.fail_after(1);
-    let refused = push(&store, &[("a", NOW + 1, 2.0)], None);
-    assert!(
-        matches!(refused, Err(WriteError::Backend(_))),
-        "{refused:?}"
-    );
-    let disk = disk.cut_power(u64::MAX);
-    drop(store);
-    let store = open(&disk, Settings::default());
-    let view = store.view();
-    let no = view.agent(&agent(0), Timestamp::MAX).unwrap().no;
-    assert_eq!(
-        view.extents(no, Window::until(Timestamp::MAX)).unwrap()[0].samples,
-        1
-    );
-}
-
-#[test]
 fn old_days_are_deleted_whole() {
     let disk = SimulatedDisk::default();
     let store = open(
