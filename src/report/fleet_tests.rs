@@ -44,6 +44,7 @@ fn empty() -> FakeHistory {
 /// Adds an agent whose last answer is 5 s before the end, with constant usage every ten minutes.
 fn add_steady(history: &mut FakeHistory, id: &str, cpu: f64, memory: f64) -> AgentNo {
     let no = history.add_agent(id, before(48 * HOUR_MS));
+    set_interval(history, no, 10 * MINUTE_MS);
     let times = || (0..288).map(|i| before(5_000 + i * 10 * MINUTE_MS)).rev();
     history.add_series(no, names::UP, &[], times().map(|t| (t, 1.0)));
     history.add_series(
@@ -61,6 +62,12 @@ fn add_steady(history: &mut FakeHistory, id: &str, cpu: f64, memory: f64) -> Age
     no
 }
 
+fn set_interval(history: &mut FakeHistory, agent: AgentNo, interval_ms: i64) {
+    history.agents[agent.0 as usize - 1]
+        .registration
+        .interval_ms = Some(interval_ms);
+}
+
 /// A fleet with one agent of each kind of trouble.
 fn troubled() -> FakeHistory {
     let mut history = empty();
@@ -75,6 +82,7 @@ fn troubled() -> FakeHistory {
         "cpu of hot is 91.25",
     );
     let down = history.add_agent("down", before(48 * HOUR_MS));
+    set_interval(&mut history, down, HOUR_MS);
     history.add_series(
         down,
         names::UP,
@@ -173,6 +181,7 @@ fn recommendations_have_the_documents_words_and_worst_first() {
             "status unhealthy (last heartbeat 2026-06-30 21:00:00 UTC, 3h before)",
             "Agent Health Issue firing since 2026-06-30 22:00:00 UTC: \
              Agent down is experiencing health issues: connection refused",
+            "no contact for 20h until 2026-06-30 20:00:00 UTC",
             "no cpu/memory data",
         ]
     );
