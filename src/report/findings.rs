@@ -28,8 +28,9 @@ const HIGH_CPU: f64 = 70.0;
 const HIGH_MEMORY: f64 = 80.0;
 /// Usage that will be at 100 % within so many hours is worth a word.
 const FULL_WITHIN_HOURS: f64 = 24.0;
-/// Steps with samples that make a course a trend: 50 minutes of a day's window.
+/// Steps with samples, and hours from the first sample to the last, that make a course a trend.
 const TREND_STEPS_MIN: usize = 10;
+const TREND_HOURS_MIN: f64 = 0.5;
 /// Milliseconds of a minute.
 const MINUTE_MS: i64 = 60_000;
 /// Share of the variance that a line must explain to be a trend, and no accident of noise.
@@ -320,7 +321,9 @@ fn filling_up(agent: &AgentPerformance, usage: Usage, window: Window) -> Option<
         Usage::Cpu => ("cpu", names::SYSTEM_CPU_USAGE, agent.cpu_trend),
         Usage::Memory => ("memory", names::SYSTEM_MEMORY_USAGE, agent.memory_trend),
     };
-    let trend = trend.filter(|t| t.steps >= TREND_STEPS_MIN && t.r_squared >= TREND_FIT_MIN)?;
+    let trend = trend
+        .filter(|t| t.steps >= TREND_STEPS_MIN && t.hours >= TREND_HOURS_MIN)
+        .filter(|t| t.r_squared >= TREND_FIT_MIN)?;
     let hours = (100.0 - trend.at_end) / trend.per_hour;
     let is_rising = trend.per_hour > 0.0 && trend.at_end < 100.0;
     // Of an agent that fell silent, nobody knows where it is by now.
@@ -337,7 +340,7 @@ fn filling_up(agent: &AgentPerformance, usage: Usage, window: Window) -> Option<
             ("points_per_hour", number_value(trend.per_hour).into()),
             ("percent_at_end", number_value(trend.at_end).into()),
             ("hours_to_100_percent", number_value(hours).into()),
-            ("steps", json!(trend.steps).into()),
+            ("hours_measured", number_value(trend.hours).into()),
             ("r_squared", number_value(trend.r_squared).into()),
             (
                 "query",

@@ -24,6 +24,8 @@ pub struct Trend {
     pub at_end: f64,
     /// Steps that had samples.
     pub steps: usize,
+    /// Hours from the first sample to the last.
+    pub hours: f64,
     /// Share of the variance between steps that the line explains, 0 to 1.
     pub r_squared: f64,
 }
@@ -71,7 +73,8 @@ pub(super) fn trend(
             }
         })
         .collect();
-    line(&points)
+    let hours = last.since(first) as f64 / HOUR_MS;
+    line(&points, hours)
 }
 
 /// A step's middle in hours (the last sample is at 0), its mean, and its samples.
@@ -81,7 +84,7 @@ struct Point {
     weight: f64,
 }
 
-fn line(points: &[Point]) -> Option<Trend> {
+fn line(points: &[Point], hours: f64) -> Option<Trend> {
     let sum = |of: &dyn Fn(&Point) -> f64| points.iter().map(|p| p.weight * of(p)).sum::<f64>();
     let weight = sum(&|_| 1.0);
     let (mean_x, mean_y) = (sum(&|p| p.x) / weight, sum(&|p| p.y) / weight);
@@ -94,6 +97,7 @@ fn line(points: &[Point]) -> Option<Trend> {
         per_hour,
         at_end: mean_y - per_hour * mean_x,
         steps: points.len(),
+        hours,
         r_squared: if yy > 0.0 { xy * xy / (xx * yy) } else { 1.0 },
     };
     let is_finite = per_hour.is_finite() && found.at_end.is_finite() && found.r_squared.is_finite();

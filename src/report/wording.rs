@@ -190,6 +190,7 @@ mod tests {
             per_hour,
             at_end: 0.0,
             steps: 3,
+            hours: 1.0,
             r_squared: 1.0,
         };
         assert_eq!(per_hour(Some(trend(0.044))), "+0.04");

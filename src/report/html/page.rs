@@ -196,13 +196,15 @@ fn tiles(report: &PerformanceReport) -> Vec<Tile> {
     };
     let dash = || "\u{2013}".to_owned();
     let change = |name: &str| report.comparison.as_ref()?.system.of(name).change();
-    let scored = match change("average_health_score") {
-        Some(change) => format!("of 100, {}", typeset(change)),
-        None => "of 100".to_owned(),
-    };
-    let averaged = match change("average_system_cpu").zip(change("average_system_memory")) {
-        Some((cpu, memory)) => format!("%, {} / {}", typeset(cpu), typeset(memory)),
-        None => "%".to_owned(),
+    let told = |name: &str| change(name).and_then(typeset);
+    let scored = told("average_health_score").map(|change| format!(", {change}"));
+    let averaged = ["average_system_cpu", "average_system_memory"].map(told);
+    let averaged = match averaged {
+        [None, None] => "%".to_owned(),
+        both => {
+            let [cpu, memory] = both.map(|change| change.unwrap_or_else(|| "0.0".to_owned()));
+            format!("%, {cpu} / {memory}")
+        }
     };
     let received = trends.network_bytes_received.map_or_else(dash, bytes);
     let firing = firing(report);
@@ -215,7 +217,7 @@ fn tiles(report: &PerformanceReport) -> Vec<Tile> {
         plain(
             "Average score",
             trends.average_health_score.map_or_else(dash, one_digit),
-            scored,
+            format!("of 100{}", scored.unwrap_or_default()),
         ),
         plain(
             "Average CPU / memory",

@@ -166,7 +166,7 @@ pub(super) fn row(
         is_new: changes.is_some_and(|found| found.is_none()),
         status: Tone::of_status(agent.status),
         score: one_digit(agent.health_score),
-        score_change: change("health_score").map(typeset),
+        score_change: change("health_score").and_then(typeset),
         score_bar: agent.health_score.clamp(0.0, 100.0).round() as u32,
         score_class: score_class(agent.health_score),
         lost: if agent.total_metrics == 0 {
@@ -202,7 +202,7 @@ pub(super) fn row(
         ),
         samples: thousands(agent.total_metrics),
         availability: agent.availability.map_or_else(dash, percent_of),
-        availability_change: change("availability").map(|share| typeset(share * 100.0)),
+        availability_change: change("availability").and_then(|share| typeset(share * 100.0)),
         gaps: gaps(agent.gap_count, agent.gap_seconds),
         sent: traffic(
             agent.network_bytes_sent,
@@ -232,7 +232,7 @@ fn usage(
     let [average, p50, p95, p99, max] = figures.map(shown);
     Usage {
         average,
-        change: change.map(typeset),
+        change: change.and_then(typeset),
         percentiles: [p50, p95, p99],
         max,
         per_hour: trend.map_or_else(dash, |trend| minus(&per_hour(Some(trend)))),
@@ -241,11 +241,13 @@ fn usage(
     }
 }
 
-/// A difference with its sign; below zero that of a minus rather than a hyphen.
-pub(super) fn typeset(difference: f64) -> String {
-    minus(&signed(difference))
+/// A difference with its sign, if it is one that shows.
+pub(super) fn typeset(difference: f64) -> Option<String> {
+    let text = signed(difference);
+    (text != "0.0").then(|| minus(&text))
 }
 
+/// The text with the sign of a minus rather than a hyphen.
 fn minus(text: &str) -> String {
     text.replacen('-', "\u{2212}", 1)
 }
