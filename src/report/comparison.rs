@@ -111,8 +111,6 @@ impl Change {
 
 impl Serialize for Change {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Shown(#[serde(serialize_with = "shape::maybe_short_number")] Option<f64>);
         let mut shown = serializer.serialize_struct("Change", 3)?;
         shown.serialize_field("before", &Shown(self.before))?;
         shown.serialize_field("after", &Shown(self.after))?;
@@ -120,6 +118,9 @@ impl Serialize for Change {
         shown.end()
     }
 }
+
+#[derive(Serialize)]
+struct Shown(#[serde(serialize_with = "shape::maybe_short_number")] Option<f64>);
 
 /// Figures by their names in JSON, each before and after.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -218,7 +219,7 @@ impl Serialize for Comparison {
                 shown.serialize_field("file", name)?;
             }
         }
-        shown.serialize_field("coverage", &self.coverage)?;
+        shown.serialize_field("coverage", &Shown(Some(self.coverage)))?;
         shown.serialize_field("agents", &ById(&self.agents))?;
         shown.serialize_field("system", &self.system)?;
         shown.serialize_field("appeared", &Ids(&self.appeared))?;

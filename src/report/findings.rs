@@ -334,7 +334,7 @@ fn filling_up(agent: &AgentPerformance, usage: Usage, window: Window) -> Option<
         message: format!(
             "{name} rising by {:.2} points an hour, at that rate 100 % in {}",
             trend.per_hour,
-            duration((hours * 60.0).ceil() as i64 * MINUTE_MS)
+            duration((hours * 60.0).round().max(1.0) as i64 * MINUTE_MS)
         ),
         evidence: vec![
             ("points_per_hour", number_value(trend.per_hour).into()),

@@ -11,19 +11,19 @@ use crate::{
     },
 };
 
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
+pub(super) const MINUTE_MS: i64 = 60_000;
+pub(super) const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// 2026-07-01T00:00:00Z; the window of the tests is the day before it.
-fn end() -> Timestamp {
+pub(super) fn end() -> Timestamp {
     Timestamp::from_millis(1_782_864_000_000)
 }
 
-fn before(ms: i64) -> Timestamp {
+pub(super) fn before(ms: i64) -> Timestamp {
     end().plus_millis(-ms)
 }
 
-fn day() -> ReportRequest {
+pub(super) fn day() -> ReportRequest {
     ReportRequest {
         window: Window::ending_at(end(), 24 * HOUR_MS),
         agent: None,
@@ -31,7 +31,7 @@ fn day() -> ReportRequest {
 }
 
 /// A history whose server ran for a month.
-fn empty() -> FakeHistory {
+pub(super) fn empty() -> FakeHistory {
     FakeHistory {
         runs: vec![Run {
             start: before(720 * HOUR_MS),
@@ -42,7 +42,7 @@ fn empty() -> FakeHistory {
 }
 
 /// Adds an agent whose last answer is 5 s before the end, with constant usage every ten minutes.
-fn add_steady(history: &mut FakeHistory, id: &str, cpu: f64, memory: f64) -> AgentNo {
+pub(super) fn add_steady(history: &mut FakeHistory, id: &str, cpu: f64, memory: f64) -> AgentNo {
     let no = history.add_agent(id, before(48 * HOUR_MS));
     set_interval(history, no, 10 * MINUTE_MS);
     let times = || (0..288).map(|i| before(5_000 + i * 10 * MINUTE_MS)).rev();
@@ -111,12 +111,12 @@ fn troubled() -> FakeHistory {
     history
 }
 
-fn json_of(history: &FakeHistory, request: &ReportRequest) -> Value {
+pub(super) fn json_of(history: &FakeHistory, request: &ReportRequest) -> Value {
     let report = performance_report(history, request).unwrap();
     serde_json::from_str(&render(history, &report, Format::Json).unwrap()).unwrap()
 }
 
-fn messages(report: &PerformanceReport, agent: &str) -> Vec<String> {
+pub(super) fn messages(report: &PerformanceReport, agent: &str) -> Vec<String> {
     report
         .findings
         .iter()

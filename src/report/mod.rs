@@ -32,6 +32,8 @@ mod wording;
 mod fake;
 #[cfg(test)]
 mod fleet_tests;
+#[cfg(test)]
+mod window_tests;
 
 pub use agents::{agent_json, agents_json};
 pub use comparison::{Change, Changes, Comparison, Source, report_with_previous};

@@ -45,6 +45,10 @@ pub(super) fn trend(
     first: Timestamp,
     last: Timestamp,
 ) -> Option<Trend> {
+    // A full step tells how far apart samples are; each stands for the time since the one before.
+    let most = steps.iter().map(|step| step.numbers).max()?;
+    let apart_ms = length_ms / most.max(1) as i64;
+    let begin = first.plus_millis(-apart_ms);
     // Stable: sums of one step are added in the order of the series.
     steps.sort_by_key(|step| step.end_ms);
     steps.dedup_by(|next, kept| {
@@ -62,12 +66,11 @@ pub(super) fn trend(
         .iter()
         .map(|step| {
             // The first step and the last are measured in part.
-            let from = (step.end_ms.saturating_sub(length_ms)).max(first.as_millis());
+            let from = (step.end_ms.saturating_sub(length_ms)).max(begin.as_millis());
             let to = step.end_ms.min(last.as_millis());
-            let since_last_ms =
-                (from - last.as_millis()) as f64 / 2.0 + (to - last.as_millis()) as f64 / 2.0;
+            let since_last_ms = (from - last.as_millis()) + (to - last.as_millis()) + apart_ms;
             Point {
-                x: since_last_ms / HOUR_MS,
+                x: since_last_ms as f64 / 2.0 / HOUR_MS,
                 y: step.sum / step.numbers as f64,
                 weight: step.numbers as f64,
             }
@@ -77,7 +80,7 @@ pub(super) fn trend(
     line(&points, hours)
 }
 
-/// A step's middle in hours (the last sample is at 0), its mean, and its samples.
+/// A step's mean time in hours (the last sample is at 0), its mean value, and its samples.
 struct Point {
     x: f64,
     y: f64,
@@ -150,7 +153,8 @@ mod tests {
         let found = of(HOUR / 2, &[&samples]).unwrap();
         assert_close(found.per_hour, 2.5);
         assert_close(found.r_squared, 1.0);
-        assert!((found.at_end - value(200 * 60_000)).abs() < 0.05);
+        assert_close(found.hours, 190.0 / 60.0);
+        assert_close(found.at_end, value(200 * 60_000));
         // An hour is missing.
         let gappy: Vec<_> = samples
             .iter()
@@ -163,17 +167,20 @@ mod tests {
 
     #[test]
     fn steps_weigh_what_they_hold() {
-        // Means 0, 1, 5 with 1, 1, 8 samples: worked out by hand.
+        // Means 0, 1, 5 with 1, 1, 8 samples, 125 ms apart: worked out by hand.
         let mut samples = vec![(500, 0.0), (1500, 1.0)];
         samples.extend((1..=8).map(|i| (2000 + i * 100, 5.0)));
         let found = of(1000, &[&samples]).unwrap();
-        let points = [(750.0, 0.0, 1.0), (1500.0, 1.0, 1.0), (2400.0, 5.0, 8.0)];
+        let points = [(687.5, 0.0, 1.0), (1500.0, 1.0, 1.0), (2400.0, 5.0, 8.0)];
         let mean =
             |f: fn(&(f64, f64, f64)) -> f64| points.iter().map(|p| p.2 * f(p)).sum::<f64>() / 10.0;
         let (x, y) = (mean(|p| p.0), mean(|p| p.1));
         let xy: f64 = points.iter().map(|p| p.2 * (p.0 - x) * (p.1 - y)).sum();
         let xx: f64 = points.iter().map(|p| p.2 * (p.0 - x).powi(2)).sum();
-        assert_close(found.per_hour / HOUR_MS, xy / xx);
+        assert!(
+            (found.per_hour - xy / xx * HOUR_MS).abs() < 1e-6,
+            "{found:?}"
+        );
         assert_eq!(found.steps, 3);
     }
 
