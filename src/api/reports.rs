@@ -47,33 +47,48 @@ pub(super) async fn performance(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let window = report_window(&parameters, edge.now())?;
-    let agent = agent_parameter(&parameters)?;
+    let request = ReportRequest {
+        window: report_window(&parameters, edge.now())?,
+        agent: agent_parameter(&parameters)?,
+    };
+    let with_previous = parameters.choice("compare", &[("previous", ())])?.is_some();
     let format = parameters.choice("format", &FORMATS)?;
-    rendered(&edge, window, agent, format.unwrap_or(Format::Json)).await
+    rendered(
+        &edge,
+        request,
+        with_previous,
+        format.unwrap_or(Format::Json),
+    )
+    .await
 }
 
 /// What a browser sees at `/`.
 pub(super) async fn last_day(State(edge): State<Arc<Edge>>) -> Result<Response, Problem> {
-    let window = Window::ending_at(edge.now(), WINDOW_MS_DEFAULT);
-    rendered(&edge, window, None, Format::Html).await
+    let request = ReportRequest {
+        window: Window::ending_at(edge.now(), WINDOW_MS_DEFAULT),
+        agent: None,
+    };
+    rendered(&edge, request, false, Format::Html).await
 }
 
 async fn rendered(
     edge: &Edge,
-    window: Window,
-    agent: Option<AgentId>,
+    request: ReportRequest,
+    with_previous: bool,
     format: Format,
 ) -> Result<Response, Problem> {
     let body = edge
         .read(move |view| {
-            if let Some(id) = agent
-                .as_ref()
-                .filter(|id| view.agent(id, window.to).is_none())
-            {
-                return Err(Problem::unknown_agent(id, window.to));
+            let end = request.window.to;
+            let is_unknown = |id: &&AgentId| view.agent(id, end).is_none();
+            if let Some(id) = request.agent.as_ref().filter(is_unknown) {
+                return Err(Problem::unknown_agent(id, end));
             }
-            let report = report::performance_report(&*view, &ReportRequest { window, agent })?;
+            let report = if with_previous {
+                report::report_with_previous(&*view, &request)?
+            } else {
+                report::performance_report(&*view, &request)?
+            };
             Ok(report::render(&*view, &report, format)?)
         })
         .await?;

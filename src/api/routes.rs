@@ -139,6 +139,7 @@ pub(super) fn table() -> Vec<Route> {
                 "to",
                 "at",
                 "agent_id",
+                "compare",
                 "format",
             ],
             reports::performance,

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     model::{AgentId, History, Timestamp, Window, parse_duration_ms, parse_time},
-    report::{self, Format, ReportRequest},
-    store,
+    report::{self, Comparison, Format, PerformanceReport, ReportRequest, Source},
+    store::{self, View},
 };
 
 /// Performance report of a window of time, from a file or from a server.
@@ -29,7 +29,9 @@ use crate::{
     group(ArgGroup::new("source").required(true).args(["db", "url"])),
     after_help = "Examples:\n  longwatch report --url http://127.0.0.1:7464\n  \
         longwatch report --db copy.redb --window 7d --format html --out week.html\n  \
-        longwatch report --db copy.redb --from -48h --to -24h --agent planner-1"
+        longwatch report --db copy.redb --from -48h --to -24h --agent planner-1\n  \
+        longwatch report --url http://127.0.0.1:7464 --window 7d --compare previous\n  \
+        longwatch report --db after.redb --compare-db before.redb --compare-to 2026-01-31T00:00:00Z"
 )]
 pub(super) struct Report {
     /// Database file to read
@@ -52,6 +54,20 @@ pub(super) struct Report {
     /// One agent only
     #[arg(long, value_name = "ID")]
     agent: Option<AgentId>,
+    /// Show what changed since the window of the same length before this one
+    #[arg(long, value_name = "previous", value_parser = ["previous"], conflicts_with = "compare_db")]
+    compare: Option<String>,
+    /// Show what changed since another file's last window of the same length (with --db)
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    compare_db: Option<PathBuf>,
+    /// End of that window; relative to the other file's last commit [default: that commit]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        requires = "compare_db"
+    )]
+    compare_to: Option<String>,
     /// text, json, md, csv or html [default: by the ending of --out, else text]
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json", "md", "csv", "html"])]
     format: Option<String>,
@@ -89,34 +105,64 @@ impl Report {
             .ok_or_else(|| usage(format!("--format: unknown `{}`", self.format_word())))?;
         // Mistakes in times should not wait for a large file to open.
         self.check_times()?;
-        let view = store::open_copy(db)?;
+        let (view, now) = open(db)?;
         let history: &dyn History = &*view;
-        let now = history.last_commit().ok_or_else(|| {
-            let reason = format!("{}: nothing was committed to it yet", db.display());
-            Failure::new(Status::NotHeld, reason)
-        })?;
-        let window = self.window_at(now)?;
         let request = ReportRequest {
-            window,
+            window: self.window_at(now)?,
             agent: self.agent.clone(),
         };
         if let Some(id) = &request.agent
-            && history.agent(id, window.to).is_none()
+            && history.agent(id, request.window.to).is_none()
         {
-            let reason = format!("{}: knows no agent `{id}` at {}", db.display(), window.to);
+            let end = request.window.to;
+            let reason = format!("{}: knows no agent `{id}` at {end}", db.display());
             return Err(Failure::new(Status::NotHeld, reason));
         }
-        let report = report::performance_report(history, &request)?;
+        let mut report = if self.compare.is_some() {
+            report::report_with_previous(history, &request)?
+        } else {
+            report::performance_report(history, &request)?
+        };
+        if let Some(other) = &self.compare_db {
+            report.comparison = Some(self.compared_with(other, &report, &request)?);
+        }
         let text = report::render(history, &report, format)?;
         let mut sink = Sink::begin(self.out.as_deref())?;
         sink.write(text.as_bytes())?;
         sink.finish()
     }
 
+    /// The report held against that of another file, over a window of the same length.
+    fn compared_with(
+        &self,
+        other: &Path,
+        report: &PerformanceReport,
+        request: &ReportRequest,
+    ) -> Result<Comparison, Failure> {
+        let (view, now) = open(other)?;
+        let end = match &self.compare_to {
+            Some(text) => read_time("--compare-to", text, now)?,
+            None => now,
+        };
+        let earlier = ReportRequest {
+            window: Window::ending_at(end, request.window.length_ms()),
+            agent: request.agent.clone(),
+        };
+        let before = report::performance_report(&*view, &earlier)?;
+        // Its name alone: the same files give the same bytes wherever they lie.
+        let name = other.file_name().unwrap_or(other.as_os_str());
+        let source = Source::File(name.to_string_lossy().into_owned());
+        Ok(Comparison::between(&before, report, source))
+    }
+
     /// Checks the form of times and durations; what is relative to now is not known yet.
     fn check_times(&self) -> Result<(), Failure> {
         let any_moment = Timestamp::from_millis(0);
-        for (flag, text) in [("--from", &self.from), ("--to", &self.to)] {
+        for (flag, text) in [
+            ("--from", &self.from),
+            ("--to", &self.to),
+            ("--compare-to", &self.compare_to),
+        ] {
             if let Some(text) = text {
                 read_time(flag, text, any_moment)?;
             }
@@ -169,6 +215,9 @@ impl Report {
             if let Some(agent) = &self.agent {
                 query.append_pair("agent_id", agent.as_str());
             }
+            if let Some(what) = &self.compare {
+                query.append_pair("compare", what);
+            }
         }
         let mut answer = server.send(server.client().get(address)).await?;
         let mut sink = Sink::begin(self.out.as_deref())?;
@@ -177,6 +226,16 @@ impl Report {
         }
         sink.finish()
     }
+}
+
+/// Opens a file for reading, and the time of its last commit, which is its "now".
+fn open(db: &Path) -> Result<(View, Timestamp), Failure> {
+    let view = store::open_copy(db)?;
+    let now = view.last_commit().ok_or_else(|| {
+        let reason = format!("{}: nothing was committed to it yet", db.display());
+        Failure::new(Status::NotHeld, reason)
+    })?;
+    Ok((view, now))
 }
 
 fn read_time(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
@@ -222,7 +281,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Parser)]
+    #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
         report: Report,
@@ -264,6 +323,33 @@ mod tests {
                 "{wrong:?}"
             );
         }
+    }
+
+    #[test]
+    fn comparisons_exclude_each_other() {
+        let refused = |arguments: &[&str]| {
+            let all = ["report"].iter().chain(arguments);
+            Line::try_parse_from(all).unwrap_err().kind()
+        };
+        use clap::error::ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument};
+        for (arguments, kind) in [
+            (
+                &["--db", "x", "--compare", "previous", "--compare-db", "y"][..],
+                ArgumentConflict,
+            ),
+            (&["--url", "x", "--compare-db", "y"], ArgumentConflict),
+            (&["--db", "x", "--compare", "next"], InvalidValue),
+            (
+                &["--db", "x", "--compare-to", "-1h"],
+                MissingRequiredArgument,
+            ),
+        ] {
+            assert_eq!(refused(arguments), kind, "{arguments:?}");
+        }
+        let later = parse(&["--compare-db", "y", "--compare-to", "-1h"]);
+        assert!(later.check_times().is_ok());
+        let wrong = parse(&["--compare-db", "y", "--compare-to", "soon"]);
+        assert_eq!(wrong.check_times().unwrap_err().status(), Status::Usage);
     }
 
     #[test]

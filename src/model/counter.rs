@@ -7,6 +7,7 @@
 pub struct Increase {
     ends: Option<(f64, f64)>,
     dropped: f64,
+    has_joined_drops: bool,
 }
 
 impl Increase {
@@ -28,6 +29,7 @@ impl Increase {
     pub fn push_stretch(&mut self, first: f64, last: f64, dropped: f64) {
         self.push(first);
         self.dropped += dropped;
+        self.has_joined_drops |= dropped != 0.0;
         if let Some((_, end)) = &mut self.ends {
             *end = last;
         }
@@ -41,6 +43,13 @@ impl Increase {
     /// Sum of the values before each drop.
     pub const fn dropped(&self) -> f64 {
         self.dropped
+    }
+
+    /// Whether a stretch brought drops that had been summed up elsewhere. Of values with a fraction the
+    /// last digits of the total may then depend on where the stretches were cut; adding the values one
+    /// by one gives the same digits always.
+    pub const fn has_joined_drops(&self) -> bool {
+        self.has_joined_drops
     }
 }
 
@@ -62,6 +71,17 @@ mod tests {
                 joined.push_stretch(part[0], part[part.len() - 1], inner.dropped());
             }
             assert_eq!(joined.total(), whole.total(), "cut at {cut}");
+            assert!(joined.has_joined_drops());
         }
+        assert!(!whole.has_joined_drops());
+    }
+
+    #[test]
+    fn a_reset_at_a_border_alone_is_seen_by_itself() {
+        let mut joined = Increase::default();
+        joined.push_stretch(1.5, 9.25, 0.0);
+        joined.push_stretch(0.5, 3.0, 0.0);
+        assert_eq!(joined.total(), Some(7.75 + 3.0));
+        assert!(!joined.has_joined_drops());
     }
 }

@@ -9,6 +9,7 @@ mod batch;
 mod bucket;
 mod clock;
 mod counter;
+mod distribution;
 mod exact_sum;
 mod id;
 mod limits;
@@ -16,6 +17,7 @@ mod metric;
 mod policy;
 mod read;
 mod series;
+mod steps;
 mod time;
 
 pub use agent::{Agent, AgentStatus, Contact, INTERVAL_MS, Registration, RegistrationSource};
@@ -24,6 +26,7 @@ pub use batch::{Batch, MetricMetadata, Row};
 pub use bucket::{Bucket, BucketFold, Stretch, end_of_bucket};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counter::Increase;
+pub use distribution::Distribution;
 pub use exact_sum::ExactSum;
 pub use id::{AgentId, AgentNo, BadAgentId, OccurrenceNo, SeriesNo};
 pub use limits::Limits;
@@ -32,8 +35,12 @@ pub use metric::{
     lesser, names,
 };
 pub use policy::{HealthWeights, Policy};
-pub use read::{BucketVisit, History, ReadError, Run, SeriesExtent, SeriesInfo, Summary, Visit};
+pub use read::{
+    Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
+    Summary, Visit,
+};
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
+pub use steps::{Step, Steps};
 pub(crate) use time::seconds_to_timestamp;
 pub use time::{
     BadTime, DAY_MS, Timestamp, Window, format_duration_ms, parse_duration_ms, parse_time,

@@ -5,8 +5,9 @@
 //! the same commits. Methods are batch-first (one agent, many series) and free of the engine's types.
 
 use super::{
-    Agent, AgentId, AgentNo, Alert, AlertEvent, Bucket, BucketFold, ExactSum, MetricKind, Policy,
-    Sample, SeriesKey, SeriesNo, Timestamp, Window, greater, lesser,
+    Agent, AgentId, AgentNo, Alert, AlertEvent, Bucket, BucketFold, Distribution, ExactSum,
+    Increase, MetricKind, Policy, Sample, SeriesKey, SeriesNo, Steps, Timestamp, Window, greater,
+    lesser,
 };
 
 /// Why a question could not be answered.
@@ -64,6 +65,8 @@ pub struct Summary {
     pub first: Option<Sample>,
     /// Sample that is last in time.
     pub last: Option<Sample>,
+    /// Increase over the values that are no NaN, as those of a counter.
+    pub increase: Increase,
 }
 
 impl Summary {
@@ -77,8 +80,18 @@ impl Summary {
         (self.numbers() > 0).then(|| self.sum.mean(self.numbers()))
     }
 
-    /// Takes another series' statistics in, as for an average over several series.
+    /// What the counter rose by from its first number to its last; `None` below two of them.
+    pub fn increased_by(&self) -> Option<f64> {
+        (self.numbers() > 1)
+            .then(|| self.increase.total())
+            .flatten()
+    }
+
+    /// Takes another series' statistics in, as for an average over several series. Values of different
+    /// series are no course of one counter, so that the increase is empty from then on: what several
+    /// counters rose by is the sum of [`Self::increased_by`] of each.
     pub fn merge(&mut self, other: &Self) {
+        self.increase = Increase::default();
         self.samples += other.samples;
         self.nans += other.nans;
         self.sum.merge(&other.sum);
@@ -92,6 +105,49 @@ impl Summary {
             .reduce(earlier);
         self.last = [self.last, other.last].into_iter().flatten().reduce(later);
     }
+}
+
+/// What [`History::profiles`] is asked about one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Which series.
+    pub no: SeriesNo,
+    /// Whether its spread is wanted too, which takes every sample of it.
+    pub spread: bool,
+}
+
+/// How the numbers of one series spread over values and over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread {
+    /// All of them, whenever they were.
+    pub distribution: Distribution,
+    /// Their sums by steps of time.
+    pub steps: Steps,
+}
+
+impl Spread {
+    /// The spread of no samples, with steps of so many milliseconds.
+    pub fn new(step_ms: i64) -> Self {
+        Self {
+            distribution: Distribution::default(),
+            steps: Steps::new(step_ms),
+        }
+    }
+
+    /// Adds samples that lie after everything added so far. Stale markers are no samples.
+    pub fn extend(&mut self, times: &[i64], values: &[f64]) {
+        self.distribution.extend(values);
+        self.steps.extend(times, values);
+    }
+}
+
+/// What a series is like in a window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Its statistics.
+    pub summary: Summary,
+    /// Its spread, where that was asked for.
+    pub spread: Option<Spread>,
 }
 
 /// A time in which a server kept this file.
@@ -175,6 +231,38 @@ pub trait History: Send + Sync {
                 visit(no, buckets);
             }
         })
+    }
+
+    /// Statistics of each asked series over the window and, where wanted, its spread with steps of
+    /// `step_ms`, in the order asked. Each series may be asked for once.
+    fn profiles(
+        &self,
+        agent: AgentNo,
+        asked: &[Asked],
+        window: Window,
+        step_ms: i64,
+    ) -> Result<Vec<Profile>, ReadError> {
+        let all: Vec<SeriesNo> = asked.iter().map(|a| a.no).collect();
+        let mut profiles: Vec<Profile> = self
+            .summarise(agent, &all, window)?
+            .into_iter()
+            .zip(asked)
+            .map(|(summary, asked)| Profile {
+                summary,
+                spread: asked.spread.then(|| Spread::new(step_ms)),
+            })
+            .collect();
+        let spread: Vec<SeriesNo> = asked.iter().filter(|a| a.spread).map(|a| a.no).collect();
+        if spread.is_empty() {
+            return Ok(profiles);
+        }
+        self.scan(agent, &spread, window, &mut |no, times, values| {
+            let at = asked.iter().position(|a| a.no == no);
+            if let Some(spread) = at.and_then(|at| profiles[at].spread.as_mut()) {
+                spread.extend(times, values);
+            }
+        })?;
+        Ok(profiles)
     }
 
     /// The last sample at or before the moment, stale markers skipped; with `wanted`, the last whose value equals it.

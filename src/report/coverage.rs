@@ -1,17 +1,14 @@
-//! The share of a window in which a server ran.
+//! The time in which a server ran, and its share of a window.
 
-use crate::model::{History, Window};
+use super::spans::Spans;
+use crate::model::{History, Run, Window};
 
-/// Share of the window covered by runs of the server, 0 to 1, rounded to 6 digits.
+/// Runs of the server that began by the window's end, oldest first.
 ///
-/// The last run that began by the window's end is known only up to its last commit. A tail shorter
-/// than one interval of collection counts as covered, so that a report up to now does not warn about
-/// the seconds since that commit, and says the same when it is asked for again later.
-pub(super) fn coverage(history: &dyn History, window: Window) -> f64 {
-    let length_ms = window.length_ms();
-    if length_ms <= 0 {
-        return 1.0;
-    }
+/// The last of them is known only up to its last commit. A tail shorter than one interval of collection
+/// belongs to it, so that a report up to now does not warn about the seconds since that commit, and says
+/// the same when it is asked for again later.
+pub(super) fn runs_until_end(history: &dyn History, window: Window) -> Vec<Run> {
     let interval_ms = history.policy(window.to).interval_ms;
     let mut runs = history.runs();
     runs.retain(|run| run.start <= window.to);
@@ -22,19 +19,26 @@ pub(super) fn coverage(history: &dyn History, window: Window) -> f64 {
     {
         last.end = window.to;
     }
-    let mut covered_ms = 0;
-    let mut reached = window.from;
-    for run in runs {
-        let start = run.start.max(reached);
-        let end = run.end.min(window.to);
-        if end > start {
-            covered_ms += end.since(start);
-            reached = end;
-        }
+    runs
+}
+
+/// Share of the window covered by the runs, 0 to 1, rounded to 6 digits.
+pub(super) fn coverage(runs: &[Run], window: Window) -> f64 {
+    if window.length_ms() <= 0 {
+        return 1.0;
     }
-    let share = (covered_ms as f64 / length_ms as f64 * 1e6).round() / 1e6;
-    if covered_ms < length_ms {
-        // A missing moment must never be rounded away.
+    let within = Spans::from(window.from.as_millis()..window.to.as_millis());
+    let ran: Spans = runs
+        .iter()
+        .map(|run| run.start.as_millis()..run.end.as_millis())
+        .collect();
+    share(within.and(&ran).length_ms(), window.length_ms())
+}
+
+/// A part of a whole, 0 to 1, rounded to 6 digits; a missing moment is never rounded away.
+pub(super) fn share(part_ms: i64, whole_ms: i64) -> f64 {
+    let share = (part_ms as f64 / whole_ms as f64 * 1e6).round() / 1e6;
+    if part_ms < whole_ms {
         share.min(0.999_999)
     } else {
         share
@@ -43,7 +47,7 @@ pub(super) fn coverage(history: &dyn History, window: Window) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::coverage;
+    use super::{coverage, runs_until_end};
     use crate::{
         model::{Run, Timestamp, Window},
         report::fake::FakeHistory,
@@ -61,7 +65,8 @@ mod tests {
                 .collect(),
             ..FakeHistory::default()
         };
-        coverage(&history, Window::new(at(from), at(to)))
+        let window = Window::new(at(from), at(to));
+        coverage(&runs_until_end(&history, window), window)
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use crate::model::Timestamp;
 
 use super::{
+    comparison::Comparison,
+    contact::Gap,
     performance::{AgentPerformance, PerformanceReport},
     shape::word_for,
 };
 
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 34] = [
     "agent_id",
     "status",
     "health_score",
@@ -27,22 +29,52 @@ const COLUMNS: [&str; 19] = [
     "last_heartbeat",
     "from",
     "to",
+    "p50_cpu_usage",
+    "p95_cpu_usage",
+    "p99_cpu_usage",
+    "p50_memory_usage",
+    "p95_memory_usage",
+    "p99_memory_usage",
+    "cpu_trend_per_hour",
+    "memory_trend_per_hour",
+    "gap_count",
+    "gap_seconds",
+    "longest_gap_seconds",
+    "network_bytes_sent",
+    "network_bytes_received",
+    "network_bytes_sent_per_second",
+    "network_bytes_received_per_second",
 ];
 
 pub(super) fn render(report: &PerformanceReport) -> String {
-    let mut text = COLUMNS.join(",");
-    text.push_str("\r\n");
+    let mut text = String::new();
+    let mut head: Vec<String> = COLUMNS.map(str::to_owned).to_vec();
+    if report.comparison.is_some() {
+        head.extend(
+            Comparison::agent_figures()
+                .flat_map(|name| [format!("{name}_before"), format!("{name}_change")]),
+        );
+    }
+    add_line(&mut text, &head);
     for agent in &report.agents {
-        let cells = row(report, agent);
-        let quoted: Vec<String> = cells.iter().map(|cell| quote(cell)).collect();
-        text.push_str(&quoted.join(","));
-        text.push_str("\r\n");
+        let mut cells = row(report, agent).to_vec();
+        if let Some(comparison) = &report.comparison {
+            cells.extend(changes(comparison, agent));
+        }
+        add_line(&mut text, &cells);
     }
     text
 }
 
+fn add_line(text: &mut String, cells: &[String]) {
+    let quoted: Vec<String> = cells.iter().map(|cell| quote(cell)).collect();
+    text.push_str(&quoted.join(","));
+    text.push_str("\r\n");
+}
+
 fn row(report: &PerformanceReport, agent: &AgentPerformance) -> [String; COLUMNS.len()] {
     let deductions: Vec<String> = agent.deductions.iter().map(|d| d.reason.clone()).collect();
+    let longest_gap_ms = agent.gaps.iter().map(Gap::length_ms).max();
     [
         inert(agent.agent_id.as_str()),
         agent.status.to_string(),
@@ -56,7 +88,7 @@ fn row(report: &PerformanceReport, agent: &AgentPerformance) -> [String; COLUMNS
         number(agent.min_memory_usage),
         agent.cpu_samples.to_string(),
         agent.memory_samples.to_string(),
-        agent.availability.map(number).unwrap_or_default(),
+        maybe(agent.availability),
         agent.alerts.to_string(),
         number(agent.alert_firing_seconds),
         inert(&deductions.join("; ")),
@@ -66,7 +98,37 @@ fn row(report: &PerformanceReport, agent: &AgentPerformance) -> [String; COLUMNS
             .unwrap_or_default(),
         report.window.from.to_rfc3339(),
         report.window.to.to_rfc3339(),
+        number(agent.p50_cpu_usage),
+        number(agent.p95_cpu_usage),
+        number(agent.p99_cpu_usage),
+        number(agent.p50_memory_usage),
+        number(agent.p95_memory_usage),
+        number(agent.p99_memory_usage),
+        maybe(agent.cpu_trend.map(|t| t.per_hour)),
+        maybe(agent.memory_trend.map(|t| t.per_hour)),
+        agent.gap_count.to_string(),
+        number(agent.gap_seconds),
+        maybe(longest_gap_ms.map(|ms| ms as f64 / 1000.0)),
+        maybe(agent.network_bytes_sent),
+        maybe(agent.network_bytes_received),
+        maybe(agent.network_bytes_sent_per_second),
+        maybe(agent.network_bytes_received_per_second),
     ]
+}
+
+/// Each compared figure as it was and what it rose by; empty for an agent that is new.
+fn changes(comparison: &Comparison, agent: &AgentPerformance) -> Vec<String> {
+    let changes = comparison.agents.get(&agent.agent_id);
+    Comparison::agent_figures()
+        .flat_map(|name| {
+            let change = changes.map(|all| all.of(name)).unwrap_or_default();
+            [maybe(change.before), maybe(change.change())]
+        })
+        .collect()
+}
+
+fn maybe(value: Option<f64>) -> String {
+    value.map(number).unwrap_or_default()
 }
 
 fn number(value: f64) -> String {

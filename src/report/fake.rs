@@ -1,9 +1,9 @@
 //! A history in memory for tests: slow and obvious.
 
 use crate::model::{
-    Agent, AgentId, AgentNo, Alert, AlertEvent, History, MetricKind, OccurrenceNo, Policy,
-    ReadError, Registration, RegistrationSource, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
-    SeriesNo, Severity, Summary, Timestamp, Visit, Window, is_stale_marker,
+    Agent, AgentId, AgentNo, Alert, AlertEvent, History, Increase, MetricKind, OccurrenceNo,
+    Policy, ReadError, Registration, RegistrationSource, Run, Sample, SeriesExtent, SeriesInfo,
+    SeriesKey, SeriesNo, Severity, Summary, Timestamp, Visit, Window, is_stale_marker,
 };
 
 #[derive(Debug, Default)]
@@ -173,6 +173,7 @@ impl History for FakeHistory {
     ) -> Result<Vec<Summary>, ReadError> {
         let one = |no: &SeriesNo| {
             let mut all = Summary::default();
+            let mut increase = Increase::default();
             for sample in self.samples(*no, window) {
                 if is_stale_marker(sample.value) {
                     continue;
@@ -181,6 +182,7 @@ impl History for FakeHistory {
                 let is_nan = sample.value.is_nan();
                 if !is_nan {
                     sum.add(sample.value);
+                    increase.push(sample.value);
                 }
                 all.merge(&Summary {
                     samples: 1,
@@ -190,8 +192,10 @@ impl History for FakeHistory {
                     max: (!is_nan).then_some(sample.value),
                     first: Some(sample),
                     last: Some(sample),
+                    increase: Increase::default(),
                 });
             }
+            all.increase = increase;
             all
         };
         Ok(series.iter().map(one).collect())

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::model::{
-    AgentNo, History, ReadError, SeriesNo, Summary, Window, is_derived_metric, names,
+    AgentNo, History, ReadError, SeriesInfo, SeriesNo, Summary, Window, is_derived_metric, names,
 };
 
 /// Figures of one agent in one window.
@@ -15,8 +15,6 @@ pub(super) struct AgentFigures {
     pub(super) cpu: Summary,
     /// Percent of memory, over all series of that name.
     pub(super) memory: Summary,
-    /// 1 for each time the agent answered, 0 for each time it did not.
-    pub(super) up: Summary,
 }
 
 /// How much an agent collected.
@@ -35,28 +33,13 @@ pub(super) fn agent_figures(
     window: Window,
 ) -> Result<AgentFigures, ReadError> {
     let series = history.series(agent, None);
-    let derived: HashSet<SeriesNo> = series
-        .iter()
-        .filter(|s| is_derived_metric(s.key.name()))
-        .map(|s| s.no)
-        .collect();
-    let total_metrics = history
-        .extents(agent, window)?
-        .iter()
-        .filter(|extent| !derived.contains(&extent.no))
-        .map(|extent| extent.samples)
-        .sum();
-    let wanted = [
-        names::SYSTEM_CPU_USAGE,
-        names::SYSTEM_MEMORY_USAGE,
-        names::UP,
-    ];
+    let total_metrics = total_metrics(history, agent, &series, window)?;
+    let wanted = [names::SYSTEM_CPU_USAGE, names::SYSTEM_MEMORY_USAGE];
     let (kinds, asked): (Vec<usize>, Vec<SeriesNo>) = series
         .iter()
-        .filter(|s| s.key.name() != names::UP || s.key.labels().next().is_none())
         .filter_map(|s| Some((wanted.iter().position(|w| *w == s.key.name())?, s.no)))
         .unzip();
-    let mut merged = [Summary::default(), Summary::default(), Summary::default()];
+    let mut merged = [Summary::default(), Summary::default()];
     if !asked.is_empty() {
         for (kind, summary) in kinds
             .into_iter()
@@ -65,13 +48,32 @@ pub(super) fn agent_figures(
             merged[kind].merge(&summary);
         }
     }
-    let [cpu, memory, up] = merged;
+    let [cpu, memory] = merged;
     Ok(AgentFigures {
         total_metrics,
         cpu,
         memory,
-        up,
     })
+}
+
+/// Samples of collected metrics in the window; `series` are all of the agent's.
+pub(super) fn total_metrics(
+    history: &dyn History,
+    agent: AgentNo,
+    series: &[SeriesInfo],
+    window: Window,
+) -> Result<u64, ReadError> {
+    let derived: HashSet<SeriesNo> = series
+        .iter()
+        .filter(|s| is_derived_metric(s.key.name()))
+        .map(|s| s.no)
+        .collect();
+    Ok(history
+        .extents(agent, window)?
+        .iter()
+        .filter(|extent| !derived.contains(&extent.no))
+        .map(|extent| extent.samples)
+        .sum())
 }
 
 /// Counts what was collected from the agent, without derived series.

@@ -15,7 +15,7 @@ use super::{
     health::Deduction,
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
     shape::{number_value, pairs, short_number, text, text_value},
-    wording::{duration, moment, one_digit, percent_of},
+    wording::{counted, duration, moment, one_digit, percent_of},
 };
 
 /// A health score below this is low (the document's).
@@ -26,6 +26,15 @@ const CRITICAL_SCORE: f64 = 50.0;
 const HIGH_CPU: f64 = 70.0;
 /// Average memory above this percent is high (the document's).
 const HIGH_MEMORY: f64 = 80.0;
+/// Usage that will be at 100 % within so many hours is worth a word.
+const FULL_WITHIN_HOURS: f64 = 24.0;
+/// Steps with samples, and hours from the first sample to the last, that make a course a trend.
+const TREND_STEPS_MIN: usize = 10;
+const TREND_HOURS_MIN: f64 = 0.5;
+/// Milliseconds of a minute.
+const MINUTE_MS: i64 = 60_000;
+/// Share of the variance that a line must explain to be a trend, and no accident of noise.
+const TREND_FIT_MIN: f64 = 0.7;
 
 /// Something wrong, with what proves it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,6 +90,9 @@ pub(super) fn judge(
         }
         findings.extend(missing_data(agent, window));
         findings.extend(not_active(agent, window));
+        findings.extend(silent_at_times(agent, window));
+        findings.extend(filling_up(agent, Usage::Cpu, window));
+        findings.extend(filling_up(agent, Usage::Memory, window));
         let own = report
             .alerts
             .iter()
@@ -252,6 +264,87 @@ fn not_active(agent: &AgentPerformance, window: Window) -> Option<Finding> {
             (
                 "query",
                 samples_query(Some(&agent.agent_id), names::UP, window),
+            ),
+        ],
+    })
+}
+
+/// Gaps that ended: one that lasts is what makes an agent stale.
+fn silent_at_times(agent: &AgentPerformance, window: Window) -> Option<Finding> {
+    let longest = agent
+        .gaps
+        .iter()
+        .filter(|gap| gap.to < window.to)
+        .max_by_key(|gap| (gap.length_ms(), Reverse(gap.from)))?;
+    let lasted = duration(longest.length_ms());
+    let until = format!("until {} UTC", moment(longest.to));
+    let message = if agent.gap_count == 1 {
+        format!("no contact for {lasted} {until}")
+    } else {
+        let total = duration((agent.gap_seconds * 1000.0) as i64);
+        let count = counted(agent.gap_count as usize, "gap");
+        format!("no contact for {total} in {count}, one of {lasted} {until}")
+    };
+    let seconds = short_number(&agent.gap_seconds, serde_json::value::Serializer);
+    Some(Finding {
+        agent_id: Some(agent.agent_id.clone()),
+        severity: Severity::Warning,
+        message,
+        evidence: vec![
+            ("gap_count", json!(agent.gap_count).into()),
+            ("gap_seconds", seconds.unwrap_or(Value::Null).into()),
+            ("gap_from", json!(longest.from.to_rfc3339()).into()),
+            ("gap_to", json!(longest.to.to_rfc3339()).into()),
+            (
+                "availability",
+                agent.availability.map_or(Value::Null, number_value).into(),
+            ),
+            (
+                "query",
+                samples_query(Some(&agent.agent_id), names::UP, window),
+            ),
+        ],
+    })
+}
+
+/// A percentage whose trend is looked at.
+#[derive(Clone, Copy)]
+enum Usage {
+    Cpu,
+    Memory,
+}
+
+/// Usage that reaches 100 % soon if it goes on rising as it did, and that rose steadily for long enough
+/// to be taken for a trend.
+fn filling_up(agent: &AgentPerformance, usage: Usage, window: Window) -> Option<Finding> {
+    let (name, metric, trend) = match usage {
+        Usage::Cpu => ("cpu", names::SYSTEM_CPU_USAGE, agent.cpu_trend),
+        Usage::Memory => ("memory", names::SYSTEM_MEMORY_USAGE, agent.memory_trend),
+    };
+    let trend = trend
+        .filter(|t| t.steps >= TREND_STEPS_MIN && t.hours >= TREND_HOURS_MIN)
+        .filter(|t| t.r_squared >= TREND_FIT_MIN)?;
+    let hours = (100.0 - trend.at_end) / trend.per_hour;
+    let is_rising = trend.per_hour > 0.0 && trend.at_end < 100.0;
+    // Of an agent that fell silent, nobody knows where it is by now.
+    let is_known = agent.status != AgentStatus::Stale;
+    (is_rising && is_known && hours <= FULL_WITHIN_HOURS).then(|| Finding {
+        agent_id: Some(agent.agent_id.clone()),
+        severity: Severity::Warning,
+        message: format!(
+            "{name} rising by {:.2} points an hour, at that rate 100 % in {}",
+            trend.per_hour,
+            duration((hours * 60.0).round().max(1.0) as i64 * MINUTE_MS)
+        ),
+        evidence: vec![
+            ("points_per_hour", number_value(trend.per_hour).into()),
+            ("percent_at_end", number_value(trend.at_end).into()),
+            ("hours_to_100_percent", number_value(hours).into()),
+            ("hours_measured", number_value(trend.hours).into()),
+            ("r_squared", number_value(trend.r_squared).into()),
+            (
+                "query",
+                samples_query(Some(&agent.agent_id), metric, window),
             ),
         ],
     })

@@ -11,19 +11,19 @@ use crate::{
     },
 };
 
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
+pub(super) const MINUTE_MS: i64 = 60_000;
+pub(super) const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// 2026-07-01T00:00:00Z; the window of the tests is the day before it.
-fn end() -> Timestamp {
+pub(super) fn end() -> Timestamp {
     Timestamp::from_millis(1_782_864_000_000)
 }
 
-fn before(ms: i64) -> Timestamp {
+pub(super) fn before(ms: i64) -> Timestamp {
     end().plus_millis(-ms)
 }
 
-fn day() -> ReportRequest {
+pub(super) fn day() -> ReportRequest {
     ReportRequest {
         window: Window::ending_at(end(), 24 * HOUR_MS),
         agent: None,
@@ -31,7 +31,7 @@ fn day() -> ReportRequest {
 }
 
 /// A history whose server ran for a month.
-fn empty() -> FakeHistory {
+pub(super) fn empty() -> FakeHistory {
     FakeHistory {
         runs: vec![Run {
             start: before(720 * HOUR_MS),
@@ -42,8 +42,9 @@ fn empty() -> FakeHistory {
 }
 
 /// Adds an agent whose last answer is 5 s before the end, with constant usage every ten minutes.
-fn add_steady(history: &mut FakeHistory, id: &str, cpu: f64, memory: f64) -> AgentNo {
+pub(super) fn add_steady(history: &mut FakeHistory, id: &str, cpu: f64, memory: f64) -> AgentNo {
     let no = history.add_agent(id, before(48 * HOUR_MS));
+    set_interval(history, no, 10 * MINUTE_MS);
     let times = || (0..288).map(|i| before(5_000 + i * 10 * MINUTE_MS)).rev();
     history.add_series(no, names::UP, &[], times().map(|t| (t, 1.0)));
     history.add_series(
@@ -61,6 +62,12 @@ fn add_steady(history: &mut FakeHistory, id: &str, cpu: f64, memory: f64) -> Age
     no
 }
 
+fn set_interval(history: &mut FakeHistory, agent: AgentNo, interval_ms: i64) {
+    history.agents[agent.0 as usize - 1]
+        .registration
+        .interval_ms = Some(interval_ms);
+}
+
 /// A fleet with one agent of each kind of trouble.
 fn troubled() -> FakeHistory {
     let mut history = empty();
@@ -75,6 +82,7 @@ fn troubled() -> FakeHistory {
         "cpu of hot is 91.25",
     );
     let down = history.add_agent("down", before(48 * HOUR_MS));
+    set_interval(&mut history, down, HOUR_MS);
     history.add_series(
         down,
         names::UP,
@@ -103,12 +111,12 @@ fn troubled() -> FakeHistory {
     history
 }
 
-fn json_of(history: &FakeHistory, request: &ReportRequest) -> Value {
+pub(super) fn json_of(history: &FakeHistory, request: &ReportRequest) -> Value {
     let report = performance_report(history, request).unwrap();
     serde_json::from_str(&render(history, &report, Format::Json).unwrap()).unwrap()
 }
 
-fn messages(report: &PerformanceReport, agent: &str) -> Vec<String> {
+pub(super) fn messages(report: &PerformanceReport, agent: &str) -> Vec<String> {
     report
         .findings
         .iter()
@@ -173,6 +181,7 @@ fn recommendations_have_the_documents_words_and_worst_first() {
             "status unhealthy (last heartbeat 2026-06-30 21:00:00 UTC, 3h before)",
             "Agent Health Issue firing since 2026-06-30 22:00:00 UTC: \
              Agent down is experiencing health issues: connection refused",
+            "no contact for 20h until 2026-06-30 20:00:00 UTC",
             "no cpu/memory data",
         ]
     );

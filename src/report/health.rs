@@ -214,7 +214,6 @@ mod tests {
             total_metrics: (cpu.len() + memory.len()) as u64,
             cpu: summary(cpu),
             memory: summary(memory),
-            up: Summary::default(),
         };
         let alert = Alert {
             occurrence: OccurrenceNo(1),

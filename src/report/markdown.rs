@@ -1,9 +1,14 @@
 //! The report as GitHub-flavoured Markdown.
 
 use super::{
+    comparison::{Comparison, Source},
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
-    wording::{duration, measured, moment, one_digit, percent_of, plain, thousands, window},
+    wording::{
+        bytes, duration, gaps, measured, moment, one_digit, per_hour, percent_of, plain, thousands,
+        window, with_change,
+    },
 };
+use crate::model::AgentId;
 
 pub(super) fn render(report: &PerformanceReport) -> String {
     let mut parts = vec![
@@ -17,12 +22,19 @@ pub(super) fn render(report: &PerformanceReport) -> String {
             percent_of(report.coverage)
         ));
     }
+    parts.extend(report.comparison.as_ref().map(compared));
     parts.push("## Recommendations".to_owned());
     parts.push(recommendations(report));
     parts.push("## Findings".to_owned());
     parts.push(findings(report));
     parts.push("## Agents".to_owned());
-    parts.push(agents(&report.worst_first()));
+    if report.agents.is_empty() {
+        parts.push("None registered.".to_owned());
+    } else {
+        parts.push(agents(report));
+        parts.push("Usage in detail, contact, and traffic of the network:".to_owned());
+        parts.push(details(report));
+    }
     if !report.alerts.is_empty() {
         parts.push("## Alerts".to_owned());
         parts.push(alerts(&report.alerts));
@@ -34,7 +46,18 @@ pub(super) fn render(report: &PerformanceReport) -> String {
 
 fn summary(report: &PerformanceReport) -> String {
     let trends = &report.trends;
-    let rows = [
+    let told = |text: String, name: &str| {
+        let change = report
+            .comparison
+            .as_ref()
+            .and_then(|c| c.system.of(name).change());
+        with_change(text, change)
+    };
+    let three = |values: [f64; 3], samples| {
+        let [p50, p95, p99] = values.map(|value| measured(value, samples));
+        format!("{p50} / {p95} / {p99} %")
+    };
+    let mut rows = vec![
         format!(
             "| Agents | {}: {} active, {} unhealthy, {} stale, {} unknown |",
             trends.total_agents,
@@ -45,22 +68,103 @@ fn summary(report: &PerformanceReport) -> String {
         ),
         format!(
             "| Average health score | {} |",
-            trends.average_health_score.map_or("-".into(), one_digit)
+            told(
+                trends.average_health_score.map_or("-".into(), one_digit),
+                "average_health_score"
+            )
         ),
         format!(
-            "| Average cpu | {} % |",
-            measured(trends.average_system_cpu, trends.cpu_samples)
+            "| Average cpu | {} |",
+            told(
+                format!(
+                    "{} %",
+                    measured(trends.average_system_cpu, trends.cpu_samples)
+                ),
+                "average_system_cpu"
+            )
         ),
         format!(
-            "| Average memory | {} % |",
-            measured(trends.average_system_memory, trends.memory_samples)
+            "| Cpu p50 / p95 / p99 | {} |",
+            three(
+                [
+                    trends.p50_system_cpu,
+                    trends.p95_system_cpu,
+                    trends.p99_system_cpu
+                ],
+                trends.cpu_samples
+            )
+        ),
+        format!(
+            "| Average memory | {} |",
+            told(
+                format!(
+                    "{} %",
+                    measured(trends.average_system_memory, trends.memory_samples)
+                ),
+                "average_system_memory"
+            )
+        ),
+        format!(
+            "| Memory p50 / p95 / p99 | {} |",
+            three(
+                [
+                    trends.p50_system_memory,
+                    trends.p95_system_memory,
+                    trends.p99_system_memory
+                ],
+                trends.memory_samples
+            )
         ),
         format!(
             "| Samples | {} |",
             thousands(trends.total_metrics_in_window)
         ),
     ];
+    for (name, total, rate) in [
+        (
+            "sent",
+            trends.network_bytes_sent,
+            trends.network_bytes_sent_per_second,
+        ),
+        (
+            "received",
+            trends.network_bytes_received,
+            trends.network_bytes_received_per_second,
+        ),
+    ] {
+        if let Some(total) = total {
+            let rate = rate.map_or_else(String::new, |rate| format!(", {}/s", bytes(rate)));
+            rows.push(format!("| Network, {name} | {}{rate} |", bytes(total)));
+        }
+    }
     format!("| Figure | Value |\n| --- | --- |\n{}", rows.join("\n"))
+}
+
+/// What the changes in parentheses are measured against.
+fn compared(comparison: &Comparison) -> String {
+    let whose = match &comparison.source {
+        Source::Previous => String::new(),
+        Source::File(name) => format!("{}, ", escape(name)),
+    };
+    let mut text = format!(
+        "Changes in parentheses are from {whose}{}",
+        window(comparison.window)
+    );
+    if comparison.coverage < 1.0 {
+        let share = percent_of(comparison.coverage);
+        text.push_str(&format!("; the server ran for {share} % of it"));
+    }
+    text.push('.');
+    for (verb, ids) in [
+        ("Appeared", &comparison.appeared),
+        ("Disappeared", &comparison.disappeared),
+    ] {
+        if !ids.is_empty() {
+            let ids: Vec<String> = ids.iter().map(|id: &AgentId| escape(id.as_str())).collect();
+            text.push_str(&format!(" {verb}: {}.", ids.join(", ")));
+        }
+    }
+    text
 }
 
 fn recommendations(report: &PerformanceReport) -> String {
@@ -98,27 +202,70 @@ fn findings(report: &PerformanceReport) -> String {
     rows.join("\n")
 }
 
-fn agents(agents: &[&AgentPerformance]) -> String {
-    if agents.is_empty() {
-        return "None registered.".to_owned();
-    }
+fn agents(report: &PerformanceReport) -> String {
     let mut rows = vec![
-        "| Agent | Score | Status | CPU avg % | CPU max % | Memory avg % | Memory max % | Samples | Alerts |"
+        "| Agent | Score | Status | CPU avg % | CPU p95 % | CPU max % | Memory avg % | Memory p95 % | Memory max % | Samples | Alerts |"
             .to_owned(),
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned(),
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned(),
     ];
-    rows.extend(agents.iter().map(|agent| {
+    rows.extend(report.worst_first().into_iter().map(|agent| {
+        let told = |text: String, name: &str| with_change(text, change_of(report, agent, name));
+        let (cpu, memory) = (agent.cpu_samples, agent.memory_samples);
         format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             escape(agent.agent_id.as_str()),
-            one_digit(agent.health_score),
+            told(one_digit(agent.health_score), "health_score"),
             agent.status,
-            measured(agent.avg_cpu_usage, agent.cpu_samples),
-            measured(agent.max_cpu_usage, agent.cpu_samples),
-            measured(agent.avg_memory_usage, agent.memory_samples),
-            measured(agent.max_memory_usage, agent.memory_samples),
+            told(measured(agent.avg_cpu_usage, cpu), "avg_cpu_usage"),
+            told(measured(agent.p95_cpu_usage, cpu), "p95_cpu_usage"),
+            told(measured(agent.max_cpu_usage, cpu), "max_cpu_usage"),
+            told(measured(agent.avg_memory_usage, memory), "avg_memory_usage"),
+            told(measured(agent.p95_memory_usage, memory), "p95_memory_usage"),
+            told(measured(agent.max_memory_usage, memory), "max_memory_usage"),
             thousands(agent.total_metrics),
             agent.alerts
+        )
+    }));
+    rows.join("\n")
+}
+
+fn change_of(report: &PerformanceReport, agent: &AgentPerformance, name: &str) -> Option<f64> {
+    let comparison = report.comparison.as_ref()?;
+    comparison.agents.get(&agent.agent_id)?.of(name).change()
+}
+
+/// What the first table has no room for.
+fn details(report: &PerformanceReport) -> String {
+    let mut rows = vec![
+        "| Agent | CPU p50 % | CPU p99 % | CPU points/h | Memory p50 % | Memory p99 % | Memory points/h | Up % | Gaps | Sent | Received |"
+            .to_owned(),
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned(),
+    ];
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let traffic = |total: Option<f64>, rate: Option<f64>| {
+        let rate = rate.map_or_else(String::new, |rate| format!(", {}/s", bytes(rate)));
+        or_dash(total.map(|total| format!("{}{rate}", bytes(total))))
+    };
+    rows.extend(report.worst_first().into_iter().map(|agent| {
+        format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            escape(agent.agent_id.as_str()),
+            measured(agent.p50_cpu_usage, agent.cpu_samples),
+            measured(agent.p99_cpu_usage, agent.cpu_samples),
+            per_hour(agent.cpu_trend),
+            measured(agent.p50_memory_usage, agent.memory_samples),
+            measured(agent.p99_memory_usage, agent.memory_samples),
+            per_hour(agent.memory_trend),
+            or_dash(agent.availability.map(percent_of)),
+            gaps(agent.gap_count, agent.gap_seconds),
+            traffic(
+                agent.network_bytes_sent,
+                agent.network_bytes_sent_per_second
+            ),
+            traffic(
+                agent.network_bytes_received,
+                agent.network_bytes_received_per_second
+            ),
         )
     }));
     rows.join("\n")

@@ -2,18 +2,10 @@
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::model::{
-    Agent, AgentId, AgentStatus, Alert, History, ReadError, Severity, Summary, Timestamp, Window,
-};
+use crate::model::{AgentId, AgentStatus, Severity, Timestamp, Window};
 
 use super::{
-    coverage::coverage,
-    figures::{AgentFigures, agent_figures},
-    findings::{Finding, judge},
-    firing::{AlertBook, firing_ms, resolved_by},
-    health::{Deduction, score_of},
-    shape,
-    status::agent_status,
+    comparison::Comparison, contact::Gap, findings::Finding, health::Deduction, shape, trend::Trend,
 };
 
 /// Milliseconds of an hour.
@@ -78,9 +70,62 @@ pub struct AgentPerformance {
     /// Seconds of firing in the window, summed over those occurrences.
     #[serde(serialize_with = "shape::short_number")]
     pub alert_firing_seconds: f64,
-    /// Share of the window's contacts that succeeded, 0 to 1; `None` when there was no contact.
+    /// Share of the time in which it was registered and the server ran that it was reached, 0 to 1: its
+    /// last scrape had not failed, and its last contact was not too old. `None` for an agent that nobody
+    /// has tried to reach.
     #[serde(serialize_with = "shape::maybe_number")]
     pub availability: Option<f64>,
+    /// Half of the samples of cpu are not above this percent; percentiles are by nearest rank.
+    #[serde(serialize_with = "shape::number")]
+    pub p50_cpu_usage: f64,
+    /// 95 % of the samples of cpu are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p95_cpu_usage: f64,
+    /// 99 % of the samples of cpu are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p99_cpu_usage: f64,
+    /// Half of the samples of memory are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p50_memory_usage: f64,
+    /// 95 % of the samples of memory are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p95_memory_usage: f64,
+    /// 99 % of the samples of memory are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p99_memory_usage: f64,
+    /// Where cpu is heading; in JSON the rise in percent points an hour. `None` with too few samples.
+    #[serde(rename = "cpu_trend_per_hour", serialize_with = "rise_per_hour")]
+    pub cpu_trend: Option<Trend>,
+    /// Where memory is heading, likewise.
+    #[serde(rename = "memory_trend_per_hour", serialize_with = "rise_per_hour")]
+    pub memory_trend: Option<Trend>,
+    /// The ten longest times without contact while it was registered and the server ran, in order of time.
+    pub gaps: Vec<Gap>,
+    /// All such times.
+    pub gap_count: u64,
+    /// Seconds of all of them.
+    #[serde(serialize_with = "shape::short_number")]
+    pub gap_seconds: f64,
+    /// What its counters of bytes sent rose by, resets corrected; `None` below two samples.
+    #[serde(serialize_with = "shape::maybe_short_number")]
+    pub network_bytes_sent: Option<f64>,
+    /// What its counters of bytes received rose by.
+    #[serde(serialize_with = "shape::maybe_short_number")]
+    pub network_bytes_received: Option<f64>,
+    /// Bytes sent by the seconds from the first sample to the last; not extrapolated.
+    #[serde(serialize_with = "shape::maybe_number")]
+    pub network_bytes_sent_per_second: Option<f64>,
+    /// Bytes received by the seconds from the first sample to the last.
+    #[serde(serialize_with = "shape::maybe_number")]
+    pub network_bytes_received_per_second: Option<f64>,
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "serde hands every field over by reference"
+)]
+fn rise_per_hour<S: Serializer>(trend: &Option<Trend>, serializer: S) -> Result<S::Ok, S::Error> {
+    shape::maybe_number(&trend.map(|t| t.per_hour), serializer)
 }
 
 /// Figures over all agents of the report.
@@ -111,6 +156,36 @@ pub struct SystemTrends {
     pub stale_agents: u64,
     /// Those whose status is unknown.
     pub unknown_agents: u64,
+    /// Half of the samples of cpu of all agents are not above this percent; 0 without any.
+    #[serde(serialize_with = "shape::number")]
+    pub p50_system_cpu: f64,
+    /// 95 % of them are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p95_system_cpu: f64,
+    /// 99 % of them are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p99_system_cpu: f64,
+    /// Half of the samples of memory of all agents are not above this percent; 0 without any.
+    #[serde(serialize_with = "shape::number")]
+    pub p50_system_memory: f64,
+    /// 95 % of them are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p95_system_memory: f64,
+    /// 99 % of them are not above this percent.
+    #[serde(serialize_with = "shape::number")]
+    pub p99_system_memory: f64,
+    /// Bytes sent by all agents; `None` where none counts them.
+    #[serde(serialize_with = "shape::maybe_short_number")]
+    pub network_bytes_sent: Option<f64>,
+    /// Bytes received by all agents.
+    #[serde(serialize_with = "shape::maybe_short_number")]
+    pub network_bytes_received: Option<f64>,
+    /// Bytes sent by the seconds from the first sample of any agent to the last.
+    #[serde(serialize_with = "shape::maybe_number")]
+    pub network_bytes_sent_per_second: Option<f64>,
+    /// Bytes received by the seconds from the first sample of any agent to the last.
+    #[serde(serialize_with = "shape::maybe_number")]
+    pub network_bytes_received_per_second: Option<f64>,
 }
 
 /// An occurrence of an alert that fired in the window, as it stood at the window's end.
@@ -156,6 +231,8 @@ pub struct PerformanceReport {
     pub findings: Vec<Finding>,
     /// Alerts that fired in the window, oldest first.
     pub alerts: Vec<AlertInWindow>,
+    /// How another report's figures differ, if it was compared with one.
+    pub comparison: Option<Comparison>,
 }
 
 impl PerformanceReport {
@@ -190,7 +267,8 @@ impl Serialize for Body<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let report = self.0;
         let by_agent = report.agents.iter().map(|a| (&a.agent_id, a)).collect();
-        let mut body = serializer.serialize_struct("Body", 10)?;
+        let fields = 10 + usize::from(report.comparison.is_some());
+        let mut body = serializer.serialize_struct("Body", fields)?;
         body.serialize_field("time_window_hours", &Short(report.time_window_hours()))?;
         body.serialize_field("from", &report.window.from.to_rfc3339())?;
         body.serialize_field("to", &report.window.to.to_rfc3339())?;
@@ -201,6 +279,10 @@ impl Serialize for Body<'_> {
         body.serialize_field("recommendations", &report.recommendations)?;
         body.serialize_field("findings", &report.findings)?;
         body.serialize_field("alerts", &report.alerts)?;
+        match &report.comparison {
+            Some(comparison) => body.serialize_field("comparison", comparison)?,
+            None => body.skip_field("comparison")?,
+        }
         body.end()
     }
 }
@@ -210,125 +292,5 @@ impl Serialize for PerformanceReport {
         let mut envelope = serializer.serialize_struct("PerformanceReport", 1)?;
         envelope.serialize_field("performance_report", &Body(self))?;
         envelope.end()
-    }
-}
-
-/// Computes the report. Only agents registered at the window's end are in it.
-pub fn performance_report(
-    history: &dyn History,
-    request: &ReportRequest,
-) -> Result<PerformanceReport, ReadError> {
-    let window = request.window;
-    let mut registered = history.agents(window.to);
-    registered.retain(|agent| request.agent.as_ref().is_none_or(|id| *id == agent.id));
-    registered.sort_by(|a, b| a.id.cmp(&b.id));
-    let book = AlertBook::read(history, window)?;
-    let weights = history.policy(window.to).health;
-    let (mut cpu, mut memory) = (Summary::default(), Summary::default());
-    let mut agents = Vec::with_capacity(registered.len());
-    let mut alerts = Vec::new();
-    for agent in &registered {
-        let figures = agent_figures(history, agent.no, window)?;
-        cpu.merge(&figures.cpu);
-        memory.merge(&figures.memory);
-        let verdict = agent_status(history, agent, window.to)?;
-        let health = score_of(&figures, verdict.status, &book.firing(agent.no), &weights);
-        let occurrences = book.of(agent.no);
-        let firing_seconds: i64 = occurrences.iter().map(|a| firing_ms(a, window)).sum();
-        agents.push(AgentPerformance {
-            health_score: health.score,
-            deductions: health.deductions,
-            status: verdict.status,
-            last_heartbeat: verdict.last_heartbeat,
-            alerts: occurrences.len() as u64,
-            alert_firing_seconds: firing_seconds as f64 / 1000.0,
-            ..measurements(agent, &figures)
-        });
-        alerts.extend(occurrences.iter().map(|a| in_window(a, agent, window)));
-    }
-    alerts.sort_by(|a, b| {
-        (a.fired, &a.agent_id, &a.alert_id).cmp(&(b.fired, &b.agent_id, &b.alert_id))
-    });
-    let mut report = PerformanceReport {
-        window,
-        coverage: coverage(history, window),
-        trends: trends(&agents, &cpu, &memory),
-        agents,
-        recommendations: Vec::new(),
-        findings: Vec::new(),
-        alerts,
-    };
-    (report.recommendations, report.findings) = judge(&report, request.agent.is_none(), &weights);
-    Ok(report)
-}
-
-/// What the samples alone say; status, score and alerts are filled in by the caller.
-fn measurements(agent: &Agent, figures: &AgentFigures) -> AgentPerformance {
-    let AgentFigures {
-        total_metrics,
-        cpu,
-        memory,
-        up,
-    } = figures;
-    AgentPerformance {
-        agent_id: agent.id.clone(),
-        total_metrics: *total_metrics,
-        measured_from: [cpu.first, memory.first]
-            .into_iter()
-            .flatten()
-            .map(|s| s.time)
-            .min(),
-        avg_cpu_usage: cpu.mean().unwrap_or(0.0),
-        max_cpu_usage: cpu.max.unwrap_or(0.0),
-        avg_memory_usage: memory.mean().unwrap_or(0.0),
-        max_memory_usage: memory.max.unwrap_or(0.0),
-        health_score: 0.0,
-        deductions: Vec::new(),
-        min_cpu_usage: cpu.min.unwrap_or(0.0),
-        min_memory_usage: memory.min.unwrap_or(0.0),
-        cpu_samples: cpu.numbers(),
-        memory_samples: memory.numbers(),
-        status: AgentStatus::Unknown,
-        last_heartbeat: None,
-        alerts: 0,
-        alert_firing_seconds: 0.0,
-        // `up` is 1 or 0, so its mean is the share of contacts that succeeded.
-        availability: up.mean(),
-    }
-}
-
-fn in_window(alert: &Alert, agent: &Agent, window: Window) -> AlertInWindow {
-    AlertInWindow {
-        alert_id: alert.alert_id.clone(),
-        alert_name: alert.name.clone(),
-        severity: alert.severity,
-        description: alert.description.clone(),
-        agent_id: agent.id.clone(),
-        fired: alert.fired_at,
-        resolved: resolved_by(alert, window.to),
-        duration_seconds: firing_ms(alert, window) as f64 / 1000.0,
-    }
-}
-
-fn trends(agents: &[AgentPerformance], cpu: &Summary, memory: &Summary) -> SystemTrends {
-    let with_status = |status| agents.iter().filter(|a| a.status == status).count() as u64;
-    let scores: Vec<f64> = agents
-        .iter()
-        .filter(|a| a.total_metrics > 0)
-        .map(|a| a.health_score)
-        .collect();
-    SystemTrends {
-        total_metrics_in_window: agents.iter().map(|a| a.total_metrics).sum(),
-        average_system_cpu: cpu.mean().unwrap_or(0.0),
-        average_system_memory: memory.mean().unwrap_or(0.0),
-        cpu_samples: cpu.numbers(),
-        memory_samples: memory.numbers(),
-        average_health_score: (!scores.is_empty())
-            .then(|| scores.iter().sum::<f64>() / scores.len() as f64),
-        total_agents: agents.len() as u64,
-        active_agents: with_status(AgentStatus::Active),
-        unhealthy_agents: with_status(AgentStatus::Unhealthy),
-        stale_agents: with_status(AgentStatus::Stale),
-        unknown_agents: with_status(AgentStatus::Unknown),
     }
 }

@@ -55,6 +55,17 @@ pub(super) fn short_number<S: Serializer>(value: &f64, serializer: S) -> Result<
     }
 }
 
+/// The same or null.
+pub(super) fn maybe_short_number<S: Serializer>(
+    value: &Option<f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => short_number(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Anything that has one way to be written: ids, times, words.
 pub(super) fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)

@@ -2,7 +2,7 @@
 
 use crate::model::{Timestamp, Window, format_duration_ms};
 
-use super::shape::word_for;
+use super::{shape::word_for, trend::Trend};
 
 /// One digit after the point, as the recommendations have it.
 pub(super) fn one_digit(value: f64) -> String {
@@ -90,6 +90,66 @@ const fn turns_direction(c: char) -> bool {
     )
 }
 
+/// A difference with its sign, one digit after the point: `+2.3`, `-0.5`, `0.0`.
+pub(super) fn signed(difference: f64) -> String {
+    signed_to(difference, 1)
+}
+
+/// A difference with its sign; what rounds to nothing has none.
+fn signed_to(difference: f64, digits: usize) -> String {
+    if let Some(word) = word_for(difference) {
+        return word.to_owned();
+    }
+    let text = format!("{difference:+.digits$}");
+    if text.bytes().any(|b| (b'1'..=b'9').contains(&b)) {
+        text
+    } else {
+        text[1..].to_owned()
+    }
+}
+
+/// Rise in percent points an hour with its sign, two digits after the point; `-` without a trend.
+pub(super) fn per_hour(trend: Option<Trend>) -> String {
+    trend.map_or_else(|| "-".to_owned(), |t| signed_to(t.per_hour, 2))
+}
+
+/// A figure with what it rose by since the report that it is compared with: `39.1 (+2.3)`.
+pub(super) fn with_change(figure: String, change: Option<f64>) -> String {
+    match change {
+        Some(change) => format!("{figure} ({})", signed(change)),
+        None => figure,
+    }
+}
+
+/// Bytes in decimal units, three digits or so: `999 B`, `1.2 kB`, `35.0 MB`.
+pub(super) fn bytes(bytes: f64) -> String {
+    if let Some(word) = word_for(bytes) {
+        return word.to_owned();
+    }
+    let mut scaled = bytes;
+    // What rounds to a thousand is told in the next unit.
+    for unit in ["B", "kB", "MB", "GB", "TB", "PB"] {
+        if scaled.abs() < 999.95 {
+            let digits = usize::from(unit != "B" || scaled.fract() != 0.0);
+            return format!("{scaled:.digits$} {unit}");
+        }
+        scaled /= 1000.0;
+    }
+    format!("{scaled:.1} EB")
+}
+
+/// Times without contact: how many, and how long together; `0` without any.
+pub(super) fn gaps(count: u64, seconds: f64) -> String {
+    if count == 0 {
+        return "0".to_owned();
+    }
+    format!(
+        "{}, {}",
+        thousands(count),
+        duration((seconds * 1000.0) as i64)
+    )
+}
+
 /// Plural of a word by its count: `1 agent`, `2 agents`.
 pub(super) fn counted(count: usize, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
@@ -113,6 +173,41 @@ mod tests {
         assert_eq!(percent_of(0.000_002), "less than 0.1");
         assert_eq!(counted(1, "agent"), "1 agent");
         assert_eq!(duration(61_500), "1m1s");
+        assert_eq!(gaps(0, 0.0), "0");
+        assert_eq!(gaps(1_200, 61.5), "1,200, 1m1s");
+    }
+
+    #[test]
+    fn differences_have_a_sign_where_there_is_one() {
+        assert_eq!(signed(2.25), "+2.2");
+        assert_eq!(signed(-2.35), "-2.4");
+        assert_eq!(signed(-0.04), "0.0");
+        assert_eq!(signed(0.04), "0.0");
+        assert_eq!(signed(f64::INFINITY), "+Inf");
+        assert_eq!(with_change("7.0".to_owned(), Some(-10.0)), "7.0 (-10.0)");
+        assert_eq!(with_change("7.0".to_owned(), None), "7.0");
+        let trend = |per_hour| Trend {
+            per_hour,
+            at_end: 0.0,
+            steps: 3,
+            hours: 1.0,
+            r_squared: 1.0,
+        };
+        assert_eq!(per_hour(Some(trend(0.044))), "+0.04");
+        assert_eq!(per_hour(Some(trend(-0.004))), "0.00");
+        assert_eq!(per_hour(None), "-");
+    }
+
+    #[test]
+    fn bytes_come_in_decimal_units() {
+        assert_eq!(bytes(0.0), "0 B");
+        assert_eq!(bytes(999.0), "999 B");
+        assert_eq!(bytes(0.25), "0.2 B");
+        assert_eq!(bytes(999.96), "1.0 kB");
+        assert_eq!(bytes(1_250_000.0), "1.2 MB");
+        assert_eq!(bytes(999_949.0), "999.9 kB");
+        assert_eq!(bytes(5e20), "500.0 EB");
+        assert_eq!(bytes(f64::NAN), "NaN");
     }
 
     #[test]

@@ -303,6 +303,7 @@ pub(super) fn add_samples(summary: &mut Summary, columns: &Columns, window: Wind
             continue;
         }
         summary.sum.add(value);
+        summary.increase.push(value);
         summary.min = Some(summary.min.map_or(value, |min| lesser(min, value)));
         summary.max = Some(summary.max.map_or(value, |max| greater(max, value)));
     }
@@ -319,6 +320,13 @@ pub(super) fn add_statistics(summary: &mut Summary, entry: &Entry, statistics: &
         .sum_parts
         .iter()
         .for_each(|part| summary.sum.add(*part));
+    let Statistics {
+        first,
+        last,
+        dropped,
+        ..
+    } = *statistics;
+    summary.increase.push_stretch(first, last, dropped);
     summary.min = Some(
         summary
             .min

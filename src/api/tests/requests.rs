@@ -288,7 +288,7 @@ async fn questions_that_cannot_be_understood() {
         ("/api/v1/samples?step=0s", "step"),
         ("/api/v1/samples?step=4000d", "step"),
         ("/api/v1/samples?from=1700000000000", "from"),
-        ("/api/v1/reports/performance?compare=previous", "compare"),
+        ("/api/v1/reports/performance?compare=next", "compare"),
         ("/api/v1/reports/performance?format=pdf", "format"),
         ("/api/v1/alerts?state=open", "state"),
         ("/api/v1/alerts?severity=bad", "severity"),

@@ -17,7 +17,10 @@ use self::{
     page::Page,
     track::{Shape, Track, read_tracks},
 };
-use super::performance::{AgentPerformance, PerformanceReport};
+use super::{
+    crew::share_out,
+    performance::{AgentPerformance, PerformanceReport},
+};
 
 /// Agents with charts of their own: enough for a bad night, few enough to be looked at.
 const CHARTED_AGENTS_MAX: usize = 12;
@@ -34,17 +37,20 @@ pub(super) fn render(
         .map(|agent| (agent.id.clone(), agent))
         .collect();
     let charted = charted_window(report);
+    let agents = report.worst_first();
+    let (tracks, _) = share_out(&agents, |agent, (): &mut ()| {
+        match registered.get(&agent.agent_id) {
+            Some(known) => usage_tracks(history, known, charted),
+            None => Ok([Track::empty(charted), Track::empty(charted)]),
+        }
+    })?;
     let mut rows = Vec::new();
     let mut charts = Vec::new();
-    for (place, agent) in report.worst_first().into_iter().enumerate() {
-        let [cpu, memory] = match registered.get(&agent.agent_id) {
-            Some(known) => usage_tracks(history, known, charted)?,
-            None => [Track::empty(charted), Track::empty(charted)],
-        };
-        rows.push(rows::row(agent, place, &cpu, &memory));
+    for (place, (agent, [cpu, memory])) in agents.into_iter().zip(&tracks).enumerate() {
+        rows.push(rows::row(report, agent, place, cpu, memory));
         if charts.len() < CHARTED_AGENTS_MAX && is_measured(agent) {
             charts.push(AgentCharts::new(
-                report, charted, agent, place, &cpu, &memory, &weights,
+                report, charted, agent, place, cpu, memory, &weights,
             ));
         }
     }

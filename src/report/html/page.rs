@@ -3,16 +3,17 @@
 
 use askama::Template;
 
-use crate::model::{AgentStatus, HealthWeights, Severity, Window, format_duration_ms};
+use crate::model::{AgentId, AgentStatus, HealthWeights, Severity, Window, format_duration_ms};
 
 use super::{
     super::{
+        comparison::{Comparison, Source},
         performance::PerformanceReport,
-        wording::{counted, measured, moment, one_digit, percent_of, thousands},
+        wording::{bytes, counted, measured, moment, one_digit, percent_of, plain, thousands},
     },
     chart::AgentCharts,
     problems::{Group, groups},
-    rows::{AgentRow, AlertRow, Tone, alert_row},
+    rows::{AgentRow, AlertRow, Tone, alert_row, typeset},
 };
 
 /// Alerts listed; the JSON has all.
@@ -31,6 +32,42 @@ pub(super) struct Tile {
     tone: Option<Tone>,
 }
 
+/// What the report is compared with.
+#[derive(Clone, Debug)]
+pub(super) struct Compared {
+    /// Name of the other file; empty for the window before.
+    file: String,
+    from: String,
+    to: String,
+    /// Percent of it in which the server ran, where that is not all.
+    coverage: Option<String>,
+    /// Agents that it does not have.
+    appeared: Vec<String>,
+    /// Agents that it alone has.
+    disappeared: Vec<String>,
+}
+
+fn compared(comparison: &Comparison) -> Compared {
+    let ids = |ids: &[AgentId]| ids.iter().map(|id| plain(id.as_str())).collect();
+    Compared {
+        file: match &comparison.source {
+            Source::Previous => String::new(),
+            Source::File(name) => plain(name),
+        },
+        from: moment(comparison.window.from),
+        to: moment(comparison.window.to),
+        coverage: (comparison.coverage < 1.0).then(|| percent_of(comparison.coverage)),
+        appeared: ids(&comparison.appeared),
+        disappeared: ids(&comparison.disappeared),
+    }
+}
+
+fn is_networked(report: &PerformanceReport) -> bool {
+    let trends = &report.trends;
+    let total = trends.network_bytes_sent.or(trends.network_bytes_received);
+    total.is_some()
+}
+
 /// The page.
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -44,10 +81,13 @@ pub(super) struct Page<'a> {
     /// Where charts begin, when that is not where the window does.
     charts_from: Option<String>,
     coverage: Option<String>,
+    compared: Option<Compared>,
     tiles: Vec<Tile>,
     groups: Vec<Group>,
     groups_left_out: usize,
     rows: Vec<AgentRow>,
+    /// Whether any agent counts bytes over its network.
+    is_networked: bool,
     alerts: Vec<AlertRow>,
     alerts_left_out: usize,
     charts: Vec<AgentCharts>,
@@ -73,10 +113,12 @@ impl<'a> Page<'a> {
             length: format_duration_ms(report.window.length_ms()),
             charts_from: (charted != report.window).then(|| moment(charted.from)),
             coverage: (report.coverage < 1.0).then(|| percent_of(report.coverage)),
+            compared: report.comparison.as_ref().map(compared),
             tiles: tiles(report),
             groups,
             groups_left_out,
             rows,
+            is_networked: is_networked(report),
             alerts: alert_rows(report),
             alerts_left_out: report.alerts.len().saturating_sub(ALERTS_MAX),
             charts,
@@ -135,51 +177,83 @@ fn verdict(report: &PerformanceReport) -> (String, Tone) {
 
 fn tiles(report: &PerformanceReport) -> Vec<Tile> {
     let trends = &report.trends;
-    let plain = |name, value: String, note: &str| Tile {
+    let plain = |name, value: String, note: String| Tile {
         name,
         value,
-        note: note.to_owned(),
+        note,
         tone: None,
     };
     let status = |name, count: u64, status| Tile {
         tone: (count > 0).then(|| Tone::of_status(status)),
-        ..plain(name, thousands(count), "")
+        ..plain(name, thousands(count), String::new())
     };
+    let pair = |cpu, memory| {
+        format!(
+            "{} / {}",
+            measured(cpu, trends.cpu_samples),
+            measured(memory, trends.memory_samples)
+        )
+    };
+    let dash = || "\u{2013}".to_owned();
+    let change = |name: &str| report.comparison.as_ref()?.system.of(name).change();
+    let told = |name: &str| change(name).and_then(typeset);
+    let scored = told("average_health_score").map(|change| format!(", {change}"));
+    let averaged = ["average_system_cpu", "average_system_memory"].map(told);
+    let averaged = match averaged {
+        [None, None] => "%".to_owned(),
+        both => {
+            let [cpu, memory] = both.map(|change| change.unwrap_or_else(|| "0.0".to_owned()));
+            format!("%, {cpu} / {memory}")
+        }
+    };
+    let received = trends.network_bytes_received.map_or_else(dash, bytes);
     let firing = firing(report);
     vec![
-        plain("Agents", thousands(trends.total_agents), ""),
+        plain("Agents", thousands(trends.total_agents), String::new()),
         status("Active", trends.active_agents, AgentStatus::Active),
         status("Unhealthy", trends.unhealthy_agents, AgentStatus::Unhealthy),
         status("Stale", trends.stale_agents, AgentStatus::Stale),
         status("Unknown", trends.unknown_agents, AgentStatus::Unknown),
         plain(
             "Average score",
-            trends
-                .average_health_score
-                .map_or_else(|| "\u{2013}".to_owned(), one_digit),
-            "of 100",
+            trends.average_health_score.map_or_else(dash, one_digit),
+            format!("of 100{}", scored.unwrap_or_default()),
         ),
         plain(
             "Average CPU / memory",
-            format!(
-                "{} / {}",
-                measured(trends.average_system_cpu, trends.cpu_samples),
-                measured(trends.average_system_memory, trends.memory_samples)
-            ),
-            "%",
+            pair(trends.average_system_cpu, trends.average_system_memory),
+            averaged,
         ),
-        plain("Samples", thousands(trends.total_metrics_in_window), ""),
+        plain(
+            "p95 CPU / memory",
+            pair(trends.p95_system_cpu, trends.p95_system_memory),
+            "%".to_owned(),
+        ),
+        plain(
+            "Sent / received",
+            trends.network_bytes_sent.map_or_else(dash, bytes),
+            format!("/ {received}"),
+        ),
+        plain(
+            "Samples",
+            thousands(trends.total_metrics_in_window),
+            String::new(),
+        ),
         Tile {
             tone: (firing > 0).then(|| Tone::of_severity(Severity::Critical)),
             ..plain(
                 "Alerts firing",
                 thousands(firing as u64),
-                &format!("of {} in the window", report.alerts.len()),
+                format!("of {} in the window", report.alerts.len()),
             )
         },
         Tile {
             tone: (report.coverage < 1.0).then(|| Tone::of_severity(Severity::Warning)),
-            ..plain("Coverage", percent_of(report.coverage), "%")
+            ..plain(
+                "Coverage",
+                percent_of(report.coverage).replace("less than", "<"),
+                "%".to_owned(),
+            )
         },
     ]
 }
