@@ -25,6 +25,8 @@ use crate::{
 const COPY_CACHE_BYTES: usize = 64 << 20;
 /// Rows between two reports of progress.
 const PROGRESS_ROWS: u64 = 256;
+/// Bytes of a row copy between two questions whether it may write on.
+const ASK_BYTES: usize = 1 << 20;
 /// Bytes that one transaction of a row copy writes.
 const ROW_COPY_BYTES: usize = 16 << 20;
 
@@ -240,11 +242,8 @@ pub fn snapshot_file(
         })?;
     let written = on_untrusted_pages(from, || {
         let transaction = copy.database.begin_read().map_err(|e| damaged(from, e))?;
-        let mut told = |done, total| {
-            progress(done, total);
-            Ok(())
-        };
-        write_snapshot(&transaction, target, &mut told).map_err(|e| damaged(from, e))
+        write_snapshot(&transaction, target, &mut |_| Ok(()), progress)
+            .map_err(|e| damaged(from, e))
     });
     if written.is_err() {
         // A half-written copy must not look like one.
@@ -253,14 +252,15 @@ pub fn snapshot_file(
     written
 }
 
-/// Gets rows done and in all; an error ends the work.
-type Progress<'a> = dyn FnMut(u64, u64) -> io::Result<()> + 'a;
+/// Asked again and again whether so many bytes may still be written; an error ends the work.
+type MayWrite<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
 
 /// Copies all rows of a snapshot of the engine into a fresh file and closes it. Returns its bytes.
 pub(super) fn write_snapshot(
     from: &ReadTransaction,
     file: File,
-    progress: &mut Progress<'_>,
+    may_write: &mut MayWrite<'_>,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, redb::Error> {
     let handle = file.try_clone().map_err(redb::Error::Io)?;
     let to = Builder::new()
@@ -271,6 +271,7 @@ pub(super) fn write_snapshot(
         to,
         done: 0,
         total: count_rows(from)?,
+        may_write,
         progress,
     };
     copier.table(tables::META)?;
@@ -307,7 +308,8 @@ struct RowCopier<'a> {
     to: Database,
     done: u64,
     total: u64,
-    progress: &'a mut Progress<'a>,
+    may_write: &'a mut MayWrite<'a>,
+    progress: &'a mut dyn FnMut(u64, u64),
 }
 
 impl RowCopier<'_> {
@@ -321,16 +323,23 @@ impl RowCopier<'_> {
             let mut transaction = self.to.begin_write()?;
             transaction.set_durability(redb::Durability::Immediate)?;
             let mut bytes = 0;
+            let mut asked_at = 0;
             let mut is_done = true;
+            (self.may_write)(0)?;
             {
                 let mut target = transaction.open_table(definition)?;
                 for row in rows.by_ref() {
                     let (key, value) = row?;
                     bytes += V::as_bytes(&value.value()).as_ref().len() + 64;
+                    if bytes - asked_at >= ASK_BYTES {
+                        asked_at = bytes;
+                        // They are written at the latest when the transaction is committed.
+                        (self.may_write)(bytes as u64)?;
+                    }
                     target.insert(key.value(), value.value())?;
                     self.done += 1;
                     if self.done.is_multiple_of(PROGRESS_ROWS) {
-                        (self.progress)(self.done.min(self.total), self.total)?;
+                        (self.progress)(self.done.min(self.total), self.total);
                     }
                     if bytes >= ROW_COPY_BYTES {
                         is_done = false;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Seek,
+    io::{self, Seek},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -497,7 +497,7 @@ impl Store {
 }
 
 fn write_snapshot(shared: &Shared) -> Result<File, WriteError> {
-    let failed = |error: std::io::Error| write_error(&error.into());
+    let failed = |error: io::Error| write_error(&error.into());
     let directory = match shared.path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -506,15 +506,17 @@ fn write_snapshot(shared: &Shared) -> Result<File, WriteError> {
     let begun = shared.database().begin_read();
     let transaction = begun.map_err(|e| write_error(&e.into()))?;
     let handle = file.try_clone().map_err(failed)?;
-    let mut spare_reserve = |_, _| {
+    let mut spare_reserve = |pending: u64| {
         let room = shared.medium.room()?;
-        if room.available < reserve::size(shared.settings.disk_reserve, room) {
+        // A value takes a page of up to twice its size.
+        let left = room.available.saturating_sub(2 * pending);
+        if left < reserve::size(shared.settings.disk_reserve, room) {
             let why = "the copy would take what is kept in reserve (storage.disk_reserve)";
-            return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, why));
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
         }
         Ok(())
     };
-    copies::write_snapshot(&transaction, handle, &mut spare_reserve)
+    copies::write_snapshot(&transaction, handle, &mut spare_reserve, &mut |_, _| {})
         .map_err(|e| write_error(&e))?;
     file.rewind().map_err(failed)?;
     Ok(file)

@@ -14,8 +14,10 @@ const BYTES_DEFAULT: u64 = 256_000_000;
 const SHARE_OF_DISK: u64 = 20;
 /// The disk is looked at so often, while there are commits and while there are none.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// And after so many bytes were written to the file.
+/// And after so many bytes were written to the file, or [`LOOK_PART`] of the reserve where that is less: what is written
+/// unseen must not eat it up.
 const LOOK_BYTES: u64 = 16 << 20;
+const LOOK_PART: u64 = 8;
 /// Room beyond the reserve that ends the state, as a part of the reserve; keeps it from flickering.
 const SLACK_PART: u64 = 16;
 /// A refused writer is told to come again after this.
@@ -62,9 +64,11 @@ impl Reserve {
 
     /// Whether to look at the disk; `written` counts the bytes written to the file so far.
     pub(super) fn is_look_due(&self, now: Instant, written: u64) -> bool {
+        let reserve = self.room.map_or(0, |room| self.size(room));
+        let bytes = LOOK_BYTES.min(reserve / LOOK_PART);
         self.looked.is_none_or(|(at, then)| {
             now.saturating_duration_since(at) >= LOOK_INTERVAL
-                || written.saturating_sub(then) >= LOOK_BYTES
+                || (reserve > 0 && written.saturating_sub(then) >= bytes)
         })
     }
 
@@ -229,5 +233,8 @@ mod tests {
         assert!(!reserve.is_look_due(now, LOOK_BYTES - 1));
         assert!(reserve.is_look_due(now, LOOK_BYTES));
         assert!(reserve.is_look_due(now + LOOK_INTERVAL, 0));
+        let mut small = Reserve::new(Some(800));
+        small.look(room(1 << 40, 0), now, 0);
+        assert!(!small.is_look_due(now, 99) && small.is_look_due(now, 100));
     }
 }

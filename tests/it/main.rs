@@ -11,6 +11,7 @@ mod bounds;
 mod command_line;
 mod config;
 mod demo;
+mod disk_full;
 mod durability;
 mod exposition;
 mod fixtures;
