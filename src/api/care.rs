@@ -57,6 +57,7 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         "retention_seconds": status.retention_ms as f64 / 1000.0,
         "copy_safe_seconds": status.copy_safe_seconds,
         "copy_advice": copy_advice(status.copy_safe_seconds),
+        "target_files": edge.context.target_files.borrow().to_json(),
     })))
 }
 
