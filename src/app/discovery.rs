@@ -49,7 +49,9 @@ pub(super) struct Discovery {
     metrics: Arc<OwnMetrics>,
     /// Files by name.
     files: BTreeMap<PathBuf, Known>,
-    /// Patterns whose folder could not be listed, and why.
+    /// Patterns whose folder could be listed once.
+    listed: HashSet<String>,
+    /// Patterns whose folder could not be listed the last time, and why.
     unlisted: BTreeMap<String, String>,
     roll: Roll,
     told: watch::Sender<TargetFiles>,
@@ -74,6 +76,7 @@ impl Discovery {
             clock,
             metrics,
             files: BTreeMap::new(),
+            listed: HashSet::new(),
             unlisted: BTreeMap::new(),
             roll: Roll::default(),
             told: watch::Sender::default(),
@@ -119,7 +122,8 @@ impl Discovery {
     /// [`WriteError`] of an agent of the configuration.
     pub(super) async fn apply(&self, store: &Store) -> Result<bool, WriteError> {
         let agents: Vec<_> = self.configured.iter().chain(&self.roll.agents).collect();
-        let refused = registrations::apply(store, &agents, self.clock.now()).await;
+        let knows_all = self.knows_all_targets();
+        let refused = registrations::apply(store, &agents, knows_all, self.clock.now()).await;
         let is_complete = refused.is_empty();
         let mut shown = 0;
         for (id, error) in refused {
@@ -173,13 +177,24 @@ impl Discovery {
         }
     }
 
+    /// Whether each file was good once since the start. One that was not may be what named agents in the run
+    /// before, which stay until it is good.
+    fn knows_all_targets(&self) -> bool {
+        let is_unknown = |pattern| !self.listed.contains(pattern);
+        self.files.values().all(|file| file.read_at.is_some())
+            && !self.unlisted.keys().any(is_unknown)
+    }
+
     /// The files that fit the patterns. What a folder that cannot be listed held before still counts.
     fn list(&mut self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut unlisted = BTreeMap::new();
         for pattern in &self.settings.patterns {
             match pattern.files() {
-                Ok(files) => found.extend(files),
+                Ok(files) => {
+                    self.listed.insert(pattern.as_str().to_owned());
+                    found.extend(files);
+                }
                 Err(e) => {
                     let held = self.files.keys();
                     found.extend(held.filter(|path| pattern.fits(path)).cloned());

@@ -20,14 +20,15 @@ enum Change {
     Register(AgentId, Registration),
 }
 
-/// Registers the agents that files name, and ends registrations that files owned and no longer have.
-/// Returns those that could not be written.
+/// Registers the agents that files name, and ends registrations that files owned and no longer have; those
+/// of target files stay when `knows_all_targets` is not true. Returns those that could not be written.
 pub(super) async fn apply(
     store: &Store,
     agents: &[&ConfiguredAgent],
+    knows_all_targets: bool,
     now: Timestamp,
 ) -> Vec<(AgentId, WriteError)> {
-    let changes = changes(&held(store, now), agents);
+    let changes = changes(&held(store, now), agents, knows_all_targets);
     let writes = changes
         .into_iter()
         .map(|change| write(store.clone(), change));
@@ -38,11 +39,20 @@ pub(super) async fn apply(
         .await
 }
 
-fn changes(held: &HashMap<AgentId, Agent>, agents: &[&ConfiguredAgent]) -> Vec<Change> {
+fn changes(
+    held: &HashMap<AgentId, Agent>,
+    agents: &[&ConfiguredAgent],
+    knows_all_targets: bool,
+) -> Vec<Change> {
     let named: HashSet<&AgentId> = agents.iter().map(|a| &a.id).collect();
+    let is_to_be_named = |source| match source {
+        RegistrationSource::Config => true,
+        RegistrationSource::FileSd => knows_all_targets,
+        _ => false,
+    };
     let gone = held
         .values()
-        .filter(|agent| is_of_files(agent.registration.source) && !named.contains(&agent.id))
+        .filter(|agent| is_to_be_named(agent.registration.source) && !named.contains(&agent.id))
         .map(|agent| Change::End(agent.id.clone()));
     let changed = agents.iter().filter_map(|agent| {
         let held = held.get(&agent.id);
@@ -75,13 +85,6 @@ fn held(store: &Store, now: Timestamp) -> HashMap<AgentId, Agent> {
         .into_iter()
         .map(|agent| (agent.id.clone(), agent))
         .collect()
-}
-
-const fn is_of_files(source: RegistrationSource) -> bool {
-    matches!(
-        source,
-        RegistrationSource::Config | RegistrationSource::FileSd
-    )
 }
 
 /// The registration that the agent is to have. A process is bound when the agent is first registered with

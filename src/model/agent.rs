@@ -132,7 +132,7 @@ pub struct Agent {
 /// A contact with an agent, told to the store with the samples that prove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contact {
-    /// A scrape that succeeded (`None`) or failed (why).
+    /// A scrape that succeeded (`None`) or failed (why); of an agent without an endpoint, the look at its process.
     Scrape {
         /// Why it failed.
         error: Option<String>,

@@ -482,11 +482,20 @@ async fn a_server_follows_its_target_files() {
     let gone = server.get_json("/api/v1/agents/one").await;
     assert!(gone["deregistered_at"].is_string(), "{gone}");
 
-    // What changes while the server is down counts when it is back.
+    // What changes while the server is down counts when it is back; what is bad then still stands for what it
+    // said before.
     server.terminate();
-    put(&targets, "c.yml", "[]\n");
+    put(&targets, "c.yml", "oops\n");
     server.restart();
-    assert_eq!(agents(&server).await, ["mine", "three:1"]);
+    assert_eq!(agents(&server).await, ["four:1", "mine", "three:1"]);
+    put(&targets, "b.yml", "- targets: [five:1]\n");
+    until_agents(&server, &["five:1", "four:1", "mine", "three:1"]).await;
+    put(&targets, "c.yml", "[]\n");
+    until_agents(&server, &["five:1", "mine"]).await;
+    server.terminate();
+    put(&targets, "b.yml", "[]\n");
+    server.restart();
+    assert_eq!(agents(&server).await, ["mine"]);
 }
 
 #[tokio::test]
