@@ -1,12 +1,7 @@
-//! Prometheus text 0.0.4 from arbitrary bytes.
+//! Prometheus text 0.0.4, from arbitrary bytes.
 #![no_main]
 
-use longwatch::{
-    ingest::parse_scrape,
-    model::{Limits, Timestamp},
-};
+#[path = "../../tests/it/harness.rs"]
+mod harness;
 
-libfuzzer_sys::fuzz_target!(|body: &[u8]| {
-    let at = Timestamp::from_millis(1_700_000_000_000);
-    let _ = parse_scrape(Some("text/plain"), body, at, false, &Limits::default());
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::exposition_text(bytes));

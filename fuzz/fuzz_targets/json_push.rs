@@ -1,12 +1,7 @@
-//! The JSON document of a push from arbitrary bytes.
+//! The JSON document of a push, from arbitrary bytes.
 #![no_main]
 
-use longwatch::{
-    ingest::parse_push,
-    model::{Limits, Timestamp},
-};
+#[path = "../../tests/it/harness.rs"]
+mod harness;
 
-libfuzzer_sys::fuzz_target!(|body: &[u8]| {
-    let now = Timestamp::from_millis(1_700_000_000_000);
-    let _ = parse_push(body, now, &Limits::default());
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::json_push(bytes));

@@ -10,8 +10,15 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{body::Payload, context::Edge, parameters::Parameters, problem::Problem, registration};
+use super::{
+    body::Payload,
+    context::{Edge, blocking},
+    parameters::Parameters,
+    problem::Problem,
+    registration,
+};
 use crate::{
+    collect,
     model::{AgentId, Timestamp, Window},
     report,
     store::Registered,
@@ -70,8 +77,11 @@ pub(super) async fn register(
     payload: Payload,
 ) -> Result<Response, Problem> {
     let body = payload.json().await?;
-    let (id, registration) =
+    let (id, mut registration) =
         registration::read(&body, &edge.context.limits).map_err(Problem::invalid_body)?;
+    if let Some(pid) = registration.pid {
+        registration.pid_start = blocking(move || Ok(collect::pid_start(pid))).await?;
+    }
     let registered = edge
         .context
         .store

@@ -69,6 +69,7 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         "writes_problem": status.condition.problem(),
         "disk_available_bytes": status.disk_available_bytes,
         "disk_reserve_bytes": status.disk_reserve_bytes,
+        "target_files": edge.context.target_files.borrow().to_json(),
     })))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{Access, Settings, problem::Problem};
+use super::{Access, Settings, problem::Problem, target_files::TargetFiles};
 use crate::{
     collect::ContactLedger,
     model::{Clock, Limits, Policy, Timestamp},
@@ -49,6 +49,8 @@ pub struct Context {
     pub started: Timestamp,
     /// What `/readyz` answers.
     pub ready: watch::Receiver<Readiness>,
+    /// What became of the target files.
+    pub target_files: watch::Receiver<TargetFiles>,
 }
 
 /// [`Context`] with settings, access and the bounds on what happens at once.

@@ -28,6 +28,7 @@ mod settings;
 mod snapshot;
 mod stall;
 mod steps;
+mod target_files;
 mod tls;
 mod tokens;
 
@@ -39,3 +40,4 @@ pub use context::{Context, Readiness};
 pub use routes::router;
 pub use server::{Peer, Server, ServerError};
 pub use settings::{Settings, TlsFiles};
+pub use target_files::{LEFT_OUT_SHOWN_MAX, TargetFile, TargetFiles};

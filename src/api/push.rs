@@ -40,6 +40,8 @@ pub(super) async fn metrics(
         batch,
         origin,
         errors,
+        // These are of the text formats.
+        departures: _,
         exemplars_dropped,
         total,
     } = payload
@@ -106,7 +108,7 @@ fn answer(
 ) -> PushAnswer {
     let mut errors: Vec<Refused> = unread
         .into_iter()
-        .map(|RowError { index, reason }| Refused { index, reason })
+        .map(|RowError { index, reason, .. }| Refused { index, reason })
         .collect();
     errors.extend(refused.into_iter().filter_map(|Rejected { row, reason }| {
         let index = *origin.get(row)? as usize;
@@ -140,6 +142,7 @@ mod tests {
     fn unread(index: usize) -> RowError {
         RowError {
             index,
+            column: 0,
             reason: "unread".into(),
         }
     }

@@ -1,6 +1,7 @@
 //! The only room that wires: configuration -> rooms -> tasks -> shutdown.
 
 mod demo;
+mod discovery;
 mod error;
 mod logging;
 mod registrations;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, logging, registrations, rounds, signals::EndSignals};
+use super::{StartError, discovery::Discovery, logging, rounds, signals::EndSignals};
 use crate::{
     api::{self, Access, Readiness, Server, ServerError},
-    collect::{Collector, ContactLedger},
+    collect::{self, Collector, ContactLedger},
     config::Config,
     model::{Clock, SystemClock, Timestamp, format_duration_ms},
     store::Store,
@@ -48,6 +48,14 @@ impl Running {
             .map_err(server_error)?;
         let started = clock.now();
         let store = open(&config, &clock, &metrics).await?;
+        let mut discovery = Discovery::new(
+            config.file_sd,
+            config.store.limits.clone(),
+            config.agents,
+            collect::host_agent_id(&config.collect),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
         let (ready, readiness) = watch::channel(Readiness::NotReady("starting".to_owned()));
         let context = api::Context {
             store: store.clone(),
@@ -58,6 +66,7 @@ impl Running {
             ledger: Arc::new(ContactLedger::new()),
             started,
             ready: readiness,
+            target_files: discovery.report(),
         };
         let scheme = if config.api.tls.is_some() {
             "https"
@@ -69,13 +78,17 @@ impl Running {
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        registrations::apply(&store, config.agents, started)
-            .await
-            .map_err(|e| {
-                StartError::Other(
-                    anyhow::Error::new(e).context("registering the configuration's agents"),
-                )
-            })?;
+        discovery = tokio::task::spawn_blocking(move || {
+            discovery.read();
+            discovery
+        })
+        .await
+        .map_err(|e| StartError::Other(e.into()))?;
+        discovery.apply(&store).await.map_err(|e| {
+            StartError::Other(
+                anyhow::Error::new(e).context("registering the configuration's agents"),
+            )
+        })?;
         let collector = Collector {
             store: store.clone(),
             settings: config.collect,
@@ -93,6 +106,7 @@ impl Running {
                 tracing::error!(%error, "nothing is collected");
             }
         });
+        tasks.spawn(discovery.follow(store.clone(), shutdown.clone()));
         tasks.spawn(rounds::record_scores(
             store.clone(),
             Arc::clone(&clock),

@@ -135,7 +135,7 @@ pub(super) struct Add {
     /// Interval of its collection, such as 15s
     #[arg(long, value_name = "DURATION")]
     interval: Option<String>,
-    /// Process on the server's host
+    /// Process on the server's host, whose figures are sampled
     #[arg(long)]
     pid: Option<u32>,
     /// Label of the agent; may be given several times

@@ -1,6 +1,9 @@
 //! `longwatch check`
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -9,7 +12,10 @@ use super::{
     failure::{Failure, Status},
     output,
 };
-use crate::config::{self, ConfigErrors, Origin, Overrides};
+use crate::{
+    config::{self, Config, ConfigError, Origin, Overrides, TargetLimits},
+    model::AgentId,
+};
 
 /// Check files without using them.
 #[derive(Debug, Subcommand)]
@@ -27,10 +33,11 @@ impl Check {
     }
 }
 
-/// Check a configuration file, and say the line and column of every mistake.
+/// Check a configuration file and the target files that it names, and say the line and column of every mistake.
 ///
-/// Looks at the file alone, neither at environment variables nor at the files that it names. Exit
-/// status 1 when it has a mistake, 2 when there is no such file.
+/// Looks at these files alone, neither at environment variables nor at certificates and tokens. A target file
+/// that is not there, and a target whose agent id is taken, are told and are no mistakes. Exit status 1 when
+/// there is a mistake, 2 when there is no such configuration.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  longwatch check config longwatch.toml\n  \
     longwatch check config longwatch.toml --format json")]
@@ -56,50 +63,113 @@ impl CheckConfig {
     fn run(&self) -> Result<(), Failure> {
         let no_environment = std::iter::empty::<(String, String)>();
         let loaded = config::load(Some(&self.file), no_environment, &Overrides::default());
-        let errors = match loaded {
-            Ok(_) => None,
+        let found = match loaded {
+            Ok(config) => Found::in_target_files_of(&config),
             // Without a file there is nothing that could hold or not.
             Err(errors) if !self.file.exists() => return Err(errors.into()),
-            Err(errors) => Some(errors),
+            Err(errors) => Found {
+                errors: errors.iter().cloned().collect(),
+                remarks: Vec::new(),
+            },
         };
         match self.format {
-            Answer::Text => self.tell(errors.as_ref())?,
+            Answer::Text => self.tell(&found)?,
             Answer::Json => {
-                output::print(output::pretty(&answer(&self.file, errors.as_ref())).as_bytes())?;
+                output::print(output::pretty(&answer(&self.file, &found)).as_bytes())?;
             }
         }
-        match errors {
-            Some(_) => Err(Failure::told(Status::NotHeld)),
-            None => Ok(()),
+        if found.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::told(Status::NotHeld))
         }
     }
 
-    fn tell(&self, errors: Option<&ConfigErrors>) -> Result<(), Failure> {
-        let Some(errors) = errors else {
-            return output::print(format!("{}: ok\n", self.file.display()).as_bytes());
-        };
+    fn tell(&self, found: &Found) -> Result<(), Failure> {
         // Bare lines, which editors jump to.
-        for error in errors.iter() {
+        for remark in &found.remarks {
+            output::tell(remark);
+        }
+        if found.errors.is_empty() {
+            return output::print(format!("{}: ok\n", self.file.display()).as_bytes());
+        }
+        for error in &found.errors {
             output::tell(&error.to_string());
         }
-        let count = errors.count();
+        let count = found.errors.len();
         let noun = if count == 1 { "error" } else { "errors" };
         output::tell_error(&format!("{}: {count} {noun}", self.file.display()));
         Ok(())
     }
 }
 
-fn answer(file: &Path, errors: Option<&ConfigErrors>) -> serde_json::Value {
-    let errors: Vec<_> = errors
-        .into_iter()
-        .flat_map(ConfigErrors::iter)
+/// What a check found.
+#[derive(Default)]
+struct Found {
+    /// Mistakes.
+    errors: Vec<ConfigError>,
+    /// What is worth knowing and no mistake.
+    remarks: Vec<String>,
+}
+
+impl Found {
+    fn in_target_files_of(config: &Config) -> Self {
+        let mut found = Self::default();
+        let mut files = BTreeSet::new();
+        for pattern in &config.file_sd.patterns {
+            match pattern.files() {
+                Ok(none) if none.is_empty() => {
+                    found
+                        .remarks
+                        .push(format!("{}: no such file", pattern.as_str()));
+                }
+                Ok(some) => files.extend(some),
+                Err(e) => found.errors.push(ConfigError {
+                    origin: Origin::File {
+                        path: pattern.folder().to_owned(),
+                    },
+                    key: String::new(),
+                    reason: format!("cannot be listed: {e}"),
+                }),
+            }
+        }
+        let limits = TargetLimits {
+            targets_max: config.file_sd.targets_max,
+            labels: &config.store.limits,
+        };
+        let mut targets = Vec::new();
+        for file in files {
+            match config::read_targets(&file, &limits) {
+                Ok(some) => targets.extend(some),
+                Err(errors) => found.errors.extend(errors.iter().cloned()),
+            }
+        }
+        let configured: HashSet<_> = config.agents.iter().map(|a| &a.id).collect();
+        let owner_of = |id: &AgentId| {
+            let is_taken = configured.contains(id);
+            is_taken.then_some("an agent of the configuration")
+        };
+        let left_out = config::call_roll(&targets, owner_of).left_out;
+        let remarks = left_out.iter().map(ToString::to_string);
+        found.remarks.extend(remarks);
+        found
+    }
+}
+
+fn answer(file: &Path, found: &Found) -> serde_json::Value {
+    let errors: Vec<_> = found
+        .errors
+        .iter()
         .map(|error| {
-            let (line, column) = match &error.origin {
-                Origin::Place { line, column, .. } => (Some(line), Some(column)),
-                _ => (None, None),
+            let (path, line, column) = match &error.origin {
+                Origin::Place { path, line, column } => (path.as_path(), Some(line), Some(column)),
+                Origin::File { path } => (path.as_path(), None, None),
+                _ => (file, None, None),
             };
-            json!({"line": line, "column": column, "key": error.key, "reason": error.reason})
+            json!({"file": path.display().to_string(), "line": line, "column": column,
+                "key": error.key, "reason": error.reason})
         })
         .collect();
-    json!({"file": file.display().to_string(), "valid": errors.is_empty(), "errors": errors})
+    json!({"file": file.display().to_string(), "valid": errors.is_empty(), "errors": errors,
+        "remarks": found.remarks})
 }

@@ -128,19 +128,53 @@ struct AgentEventV1 {
     registration: Option<RegistrationV1>,
 }
 
-impl AgentEvent {
-    /// Bytes of the row.
-    pub fn encode(&self) -> Vec<u8> {
-        let (kind, registration) = match self {
-            Self::Registered(r) => (1, Some(r)),
-            Self::Updated(r) => (2, Some(r)),
-            Self::Deregistered => (3, None),
-        };
-        let registration = registration.map(|r| RegistrationV1 {
+/// Since version 2: time-out, start of the process, the source 5.
+#[derive(Serialize, Deserialize)]
+struct RegistrationV2 {
+    metrics_endpoint: Option<String>,
+    health_endpoint: Option<String>,
+    interval_ms: Option<i64>,
+    timeout_ms: Option<i64>,
+    pid: Option<u32>,
+    pid_start: Option<String>,
+    labels: Vec<(String, String)>,
+    info: String,
+    honor_labels: bool,
+    source: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AgentEventV2 {
+    kind: u8,
+    registration: Option<RegistrationV2>,
+}
+
+impl From<RegistrationV1> for RegistrationV2 {
+    fn from(v1: RegistrationV1) -> Self {
+        Self {
+            metrics_endpoint: v1.metrics_endpoint,
+            health_endpoint: v1.health_endpoint,
+            interval_ms: v1.interval_ms,
+            timeout_ms: None,
+            pid: v1.pid,
+            pid_start: None,
+            labels: v1.labels,
+            info: v1.info,
+            honor_labels: v1.honor_labels,
+            source: v1.source,
+        }
+    }
+}
+
+impl RegistrationV2 {
+    fn of(r: &Registration) -> Self {
+        Self {
             metrics_endpoint: r.metrics_endpoint.clone(),
             health_endpoint: r.health_endpoint.clone(),
             interval_ms: r.interval_ms,
+            timeout_ms: r.timeout_ms,
             pid: r.pid,
+            pid_start: r.pid_start.clone(),
             labels: r.labels.clone(),
             info: r.info.clone(),
             honor_labels: r.honor_labels,
@@ -149,37 +183,59 @@ impl AgentEvent {
                 RegistrationSource::Api => 2,
                 RegistrationSource::Push => 3,
                 RegistrationSource::Builtin => 4,
+                RegistrationSource::FileSd => 5,
             },
-        });
-        encode(1, &AgentEventV1 { kind, registration })
+        }
+    }
+
+    fn into_model(self) -> Result<Registration, Corrupt> {
+        let source = match self.source {
+            1 => RegistrationSource::Config,
+            2 => RegistrationSource::Api,
+            3 => RegistrationSource::Push,
+            4 => RegistrationSource::Builtin,
+            5 => RegistrationSource::FileSd,
+            _ => return Err(Corrupt::new("an agent event has an unknown source")),
+        };
+        Ok(Registration {
+            metrics_endpoint: self.metrics_endpoint,
+            health_endpoint: self.health_endpoint,
+            interval_ms: self.interval_ms,
+            timeout_ms: self.timeout_ms,
+            pid: self.pid,
+            pid_start: self.pid_start,
+            labels: self.labels,
+            info: self.info,
+            honor_labels: self.honor_labels,
+            source,
+        })
+    }
+}
+
+impl AgentEvent {
+    /// Bytes of the row.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, registration) = match self {
+            Self::Registered(r) => (1, Some(r)),
+            Self::Updated(r) => (2, Some(r)),
+            Self::Deregistered => (3, None),
+        };
+        let registration = registration.map(RegistrationV2::of);
+        encode(2, &AgentEventV2 { kind, registration })
     }
 
     /// Reads a row.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let v1: AgentEventV1 = decode("agent event", 1, bytes)?;
-        let registration = v1
-            .registration
-            .map(|r| {
-                let source = match r.source {
-                    1 => RegistrationSource::Config,
-                    2 => RegistrationSource::Api,
-                    3 => RegistrationSource::Push,
-                    4 => RegistrationSource::Builtin,
-                    _ => return Err(Corrupt::new("an agent event has an unknown source")),
-                };
-                Ok(Registration {
-                    metrics_endpoint: r.metrics_endpoint,
-                    health_endpoint: r.health_endpoint,
-                    interval_ms: r.interval_ms,
-                    pid: r.pid,
-                    labels: r.labels,
-                    info: r.info,
-                    honor_labels: r.honor_labels,
-                    source,
-                })
-            })
-            .transpose()?;
-        match (v1.kind, registration) {
+        const WHAT: &str = "agent event";
+        let (kind, registration) = if bytes.get(1) == Some(&1) {
+            let v1: AgentEventV1 = decode(WHAT, 1, bytes)?;
+            (v1.kind, v1.registration.map(RegistrationV2::from))
+        } else {
+            let v2: AgentEventV2 = decode(WHAT, 2, bytes)?;
+            (v2.kind, v2.registration)
+        };
+        let registration = registration.map(RegistrationV2::into_model).transpose()?;
+        match (kind, registration) {
             (1, Some(r)) => Ok(Self::Registered(r)),
             (2, Some(r)) => Ok(Self::Updated(r)),
             (3, None) => Ok(Self::Deregistered),
@@ -502,15 +558,30 @@ mod tests {
         );
         assert_eq!(SeriesRecord::decode(&series.encode()), Ok(series));
 
-        let mut registration = Registration::bare(RegistrationSource::Api);
+        let mut registration = Registration::bare(RegistrationSource::FileSd);
         registration.pid = Some(9);
+        registration.pid_start = Some("b:7".into());
+        registration.timeout_ms = Some(1);
+        let event = AgentEvent::Updated(registration.clone());
+        let bytes = [
+            1, 2, 2, 1, 0, 0, 0, 1, 2, 1, 9, 1, 3, b'b', b':', b'7', 0, 2, b'{', b'}', 0, 5,
+        ];
+        assert_eq!(event.encode(), bytes);
         for event in [
-            AgentEvent::Registered(registration.clone()),
-            AgentEvent::Updated(registration),
+            AgentEvent::Registered(registration),
+            event,
             AgentEvent::Deregistered,
         ] {
             assert_eq!(AgentEvent::decode(&event.encode()), Ok(event));
         }
+        // As version 1 wrote it.
+        let bytes = [1, 1, 1, 1, 0, 0, 0, 1, 9, 0, 2, b'{', b'}', 0, 2];
+        let registration = Registration {
+            pid: Some(9),
+            ..Registration::bare(RegistrationSource::Api)
+        };
+        let event = AgentEvent::Registered(registration);
+        assert_eq!(AgentEvent::decode(&bytes), Ok(event));
 
         let policy = Policy {
             job: "j".into(),

@@ -14,8 +14,8 @@ use crate::{
     store::{Store, WriteError},
 };
 
-/// sysinfo tells the cpu's usage between two looks that are at least 200 ms apart.
-const FIRST_LOOK_MS: u64 = 250;
+/// The usage of the cpu is told between two looks; sysinfo asks for 200 ms between them.
+pub(super) const FIRST_LOOK_MS: u64 = 250;
 
 /// Something on this machine that can be looked at once an interval.
 pub(super) trait Sampler: Send + 'static {
@@ -77,7 +77,8 @@ async fn look<S: Sampler>(sampler: Option<S>, at: Timestamp) -> Result<(S, Scrap
     .await
 }
 
-async fn blocking<T: Send + 'static>(
+/// Does what blocks on a thread that may; the error of work that fails without one is its own.
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work)

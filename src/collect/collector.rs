@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Settings,
     builtin::{deregister_others, keep_sampling, register},
-    host::{HostSampler, host_id, host_info},
+    host::{HostSampler, host_agent_id, host_info},
     own::{OWN_ID, OwnSampler},
     quiet::Quiet,
     roster::Roster,
@@ -26,6 +26,10 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(100);
 /// A registration that the store refused is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Bodies that are large, or may be, and are read at once: each may take `decompressed_size_max` and more in
+/// memory.
+const LARGE_READS_MAX: usize = 4;
 
 /// Which built-in agents are sampled.
 #[derive(Clone, Debug)]
@@ -71,6 +75,7 @@ impl Collector {
             client: net::Client::new(&self.settings.net)?,
             writes: writes.clone(),
             permits: Semaphore::new(self.settings.concurrency.max(1)),
+            large_reads: Arc::new(Semaphore::new(LARGE_READS_MAX)),
             timeout_ms: self.settings.timeout_ms,
             decompressed_bytes_max: self.settings.net.decompressed_bytes_max,
             limits: self.limits.clone(),
@@ -115,8 +120,7 @@ impl Collector {
     /// no longer ours. Done before requests are answered, so that nobody takes their names first.
     pub async fn register_builtin(&self) -> Builtin {
         let own = AgentId::new(OWN_ID).ok();
-        let host = host_id(self.settings.host_agent_id.as_deref())
-            .filter(|host| self.settings.host_enabled && Some(host) != own.as_ref());
+        let host = host_agent_id(&self.settings);
         let both: Vec<AgentId> = own.iter().chain(&host).cloned().collect();
         deregister_others(&self.store, &*self.clock, &both).await;
         let info = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });

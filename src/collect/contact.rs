@@ -23,7 +23,8 @@ impl ContactLedger {
     }
 
     /// Notes a contact at `now` and adds its sample to the batch when one is due: `agent_contact` = 1
-    /// for an agent that is scraped too (its `up` tells what the scrapes found), else `up` = 1.
+    /// for an agent that is scraped too, or whose process is sampled (its `up` tells what that found), else
+    /// `up` = 1.
     /// `agent` is what is registered under `id`, if anything is. Tells whether a sample was added.
     pub fn note(
         &self,
@@ -42,8 +43,9 @@ impl ContactLedger {
         if !self.is_due(id, interval_ms, now) {
             return false;
         }
-        let is_scraped = registration.is_some_and(|r| r.metrics_endpoint.is_some());
-        let name = if is_scraped {
+        let has_up_of_its_own =
+            registration.is_some_and(|r| r.metrics_endpoint.is_some() || r.pid.is_some());
+        let name = if has_up_of_its_own {
             names::AGENT_CONTACT
         } else {
             names::UP
@@ -130,10 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn scraped_agents_keep_their_up() {
+    fn scraped_and_sampled_agents_keep_their_up() {
         let scraped = agent(Some("http://a/metrics"), None);
         assert_eq!(
             recorded(Some(&scraped), &[0]),
+            [("agent_contact".to_owned(), 0)]
+        );
+        let mut sampled = agent(None, None);
+        sampled.registration.pid = Some(7);
+        assert_eq!(
+            recorded(Some(&sampled), &[0]),
             [("agent_contact".to_owned(), 0)]
         );
         let ended = Agent {

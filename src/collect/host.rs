@@ -4,14 +4,20 @@ use std::collections::{HashMap, HashSet};
 
 use sysinfo::{Disks, Networks, System};
 
-use super::{builtin::Sampler, session::Scraped};
+use super::{Settings, builtin::Sampler, own::OWN_ID, session::Scraped};
 use crate::model::{AgentId, Batch, MetricKind, MetricMetadata, Timestamp, names};
 
 /// Longest agent id, in bytes.
 const ID_BYTES_MAX: usize = 128;
 
+/// The id of this host as an agent, if it is one.
+pub fn host_agent_id(settings: &Settings) -> Option<AgentId> {
+    host_id(settings.host_agent_id.as_deref())
+        .filter(|id| settings.host_enabled && id.as_str() != OWN_ID)
+}
+
 /// The id of this host: what is set, else the hostname, as far as they are ids.
-pub(super) fn host_id(set: Option<&str>) -> Option<AgentId> {
+fn host_id(set: Option<&str>) -> Option<AgentId> {
     let hostname = System::host_name().ok();
     id_from(set)
         .or_else(|| id_from(hostname.as_deref()))

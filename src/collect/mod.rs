@@ -1,9 +1,10 @@
 //! Collection: scraping, probing, sampling this host and longwatch itself.
 //!
-//! [`Collector`] keeps one task per registered agent that names an endpoint; each scrape or probe
+//! [`Collector`] keeps one task per registered agent that names an endpoint or a process; each round or probe
 //! becomes one [`crate::store::Append`]. [`ContactLedger`] decides which pushes and heartbeats are
 //! recorded as contacts.
 
+mod bound_process;
 mod builtin;
 mod collector;
 mod contact;
@@ -13,6 +14,7 @@ mod pace;
 mod process;
 mod quiet;
 mod roster;
+mod rounds;
 mod session;
 mod settings;
 mod target;
@@ -20,4 +22,6 @@ mod writes;
 
 pub use collector::{Builtin, Collector};
 pub use contact::ContactLedger;
+pub use host::host_agent_id;
+pub use process::pid_start;
 pub use settings::Settings;

@@ -10,7 +10,10 @@ use tokio::{
     task::{Id, JoinSet},
 };
 
-use super::target::{Context, Plan, watch_agent};
+use super::{
+    bound_process::ProcessName,
+    target::{Context, Plan, watch_agent},
+};
 use crate::model::{Agent, AgentId};
 
 /// A task that collects from one agent.
@@ -20,7 +23,7 @@ struct Watched {
     task: Id,
 }
 
-/// One task per agent that names an endpoint. Dropping it ends them all without a trace in the file.
+/// One task per agent that names an endpoint or a process. Dropping it ends them all without a trace in the file.
 #[derive(Debug)]
 pub(super) struct Roster {
     ctx: Arc<Context>,
@@ -86,14 +89,20 @@ impl Roster {
 
     fn plan(&self, agent: &Agent) -> Option<Plan> {
         let said = &agent.registration;
-        if said.metrics_endpoint.is_none() && said.health_endpoint.is_none() {
+        let process = said.pid.map(|pid| ProcessName {
+            pid,
+            start: said.pid_start.clone(),
+        });
+        if said.metrics_endpoint.is_none() && said.health_endpoint.is_none() && process.is_none() {
             return None;
         }
         Some(Plan {
             metrics_endpoint: said.metrics_endpoint.clone(),
             health_endpoint: said.health_endpoint.clone(),
             interval_ms: said.interval_ms.unwrap_or(self.interval_ms),
+            timeout_ms: said.timeout_ms,
             honor_labels: said.honor_labels,
+            process,
         })
     }
 

@@ -1,8 +1,9 @@
 //! What one agent's scrapes and probes become: rows, stale markers, contacts. No clock, no network,
 //! no store.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
+use super::process::PROCESS_METRICS;
 use crate::{
     model::{
         AgentId, Batch, Contact, MetricKind, MetricMetadata, STALE_MARKER, SeriesKey, Timestamp,
@@ -13,8 +14,8 @@ use crate::{
 
 type Key = Box<[u8]>;
 
-/// Series that each scrape adds, with their help and unit.
-const SCRAPE_SERIES: [(&str, &str, &str); 5] = [
+/// Help and unit of each series that longwatch adds itself.
+const DERIVED_SERIES: [(&str, &str, &str); 6] = [
     (names::UP, "Whether the agent answered", ""),
     (
         names::SCRAPE_DURATION_SECONDS,
@@ -36,6 +37,11 @@ const SCRAPE_SERIES: [(&str, &str, &str); 5] = [
         "Series that the scrape before did not have",
         "",
     ),
+    (
+        names::PROCESS_UP,
+        "Whether the agent's process is there",
+        "",
+    ),
 ];
 
 /// What a good scrape brought.
@@ -47,23 +53,47 @@ pub(super) struct Scraped {
     pub total: usize,
 }
 
-/// A series of the last good scrape.
+/// A scrape, whatever came of it.
+#[derive(Debug)]
+pub(super) struct Scrape {
+    /// What it brought, or why it failed.
+    pub result: Result<Scraped, String>,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// What one round found. An agent has an endpoint, a process, or both.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// The scrape of its endpoint.
+    pub scrape: Option<Scrape>,
+    /// Figures of its process, or why there are none.
+    pub process: Option<Result<Batch, String>>,
+}
+
+/// A series that is alive.
 #[derive(Debug)]
 struct Seen {
-    scrape: u64,
+    /// The round that had it last.
+    round: u64,
     /// Samples with times of their own end by themselves; no marker is written for them.
     ends_with_marker: bool,
 }
 
-/// Scrapes of one agent, one after the other. Rules: Prometheus, `scrape/scrape.go`.
+/// Scrapes of one agent, one after the other, and what is sampled of its process beside them. Rules:
+/// Prometheus, `scrape/scrape.go`.
 #[derive(Debug)]
 pub(super) struct ScrapeSession {
     agent: AgentId,
-    scrape: u64,
+    round: u64,
     seen: HashMap<Key, Seen>,
     up: Option<bool>,
-    began: bool,
-    described: bool,
+    process_up: Option<bool>,
+    /// Which of [`PROCESS_METRICS`] the endpoint tells itself, by its last good scrape.
+    told: Vec<&'static str>,
+    /// Series of longwatch's own that have no end yet.
+    open: BTreeSet<&'static str>,
+    described: BTreeSet<&'static str>,
     /// Keys whose markers are in appends that are not yet durable, oldest append first.
     unsettled: VecDeque<Vec<Key>>,
     /// Keys whose markers were lost with an append.
@@ -75,11 +105,13 @@ impl ScrapeSession {
     pub(super) fn new(agent: AgentId) -> Self {
         Self {
             agent,
-            scrape: 0,
+            round: 0,
             seen: HashMap::new(),
             up: None,
-            began: false,
-            described: false,
+            process_up: None,
+            told: Vec::new(),
+            open: BTreeSet::new(),
+            described: BTreeSet::new(),
             unsettled: VecDeque::new(),
             owed: HashSet::new(),
         }
@@ -90,70 +122,93 @@ impl ScrapeSession {
         &self.agent
     }
 
-    /// What the last scrape found; `None` before the first.
+    /// What the last round found; `None` before the first.
     pub(super) const fn up(&self) -> Option<bool> {
         self.up
     }
 
-    /// A scrape begun at `at` succeeded: its samples, markers for what it no longer has, `up` = 1.
-    pub(super) fn success(
-        &mut self,
-        scraped: Scraped,
-        at: Timestamp,
-        duration_seconds: f64,
-    ) -> Append {
-        let Scraped { batch, total } = scraped;
-        let mut batch = without_derived(batch);
-        self.scrape += 1;
-        let kept = batch.len();
-        let added = self.take_in(&batch, at);
-        let scrape = self.scrape;
-        let mut gone = Vec::new();
-        self.seen.retain(|key, seen| {
-            let stays = seen.scrape == scrape;
-            if !stays && seen.ends_with_marker {
-                gone.push(key.clone());
-            }
-            stays
-        });
-        self.mark(&mut batch, gone, at);
-        let numbers = [
-            1.0,
-            duration_seconds,
-            total as f64,
-            kept as f64,
-            added as f64,
-        ];
-        self.finish(batch, numbers, at, None)
+    /// Whether the last round saw the agent's process; `None` before the first and without a process.
+    pub(super) const fn process_up(&self) -> Option<bool> {
+        self.process_up
     }
 
-    /// A scrape begun at `at` failed: markers for all that was alive, `up` = 0.
-    pub(super) fn failure(
-        &mut self,
-        error: String,
-        at: Timestamp,
-        duration_seconds: f64,
-    ) -> Append {
+    /// A scrape begun at `at` succeeded.
+    pub(super) fn success(&mut self, scraped: Scraped, at: Timestamp, seconds: f64) -> Append {
+        let result = Ok(scraped);
+        let scrape = Some(Scrape { result, seconds });
+        let process = None;
+        self.take(Round { scrape, process }, at)
+    }
+
+    /// A scrape begun at `at` failed.
+    pub(super) fn failure(&mut self, error: String, at: Timestamp, seconds: f64) -> Append {
+        let result = Err(error);
+        let scrape = Some(Scrape { result, seconds });
+        let process = None;
+        self.take(Round { scrape, process }, at)
+    }
+
+    /// What a round begun at `at` found: its samples, markers for what is no longer there, and `up`. That
+    /// tells whether the endpoint answered; without an endpoint, whether the process is there.
+    pub(super) fn take(&mut self, round: Round, at: Timestamp) -> Append {
+        self.round += 1;
         let mut batch = Batch::new();
-        let gone = self.take_alive();
+        let mut derived = Vec::new();
+        let mut error = None;
+        let has_endpoint = round.scrape.is_some();
+        self.told.retain(|_| has_endpoint);
+        if let Some(Scrape { result, seconds }) = round.scrape {
+            let mut numbers = [seconds, 0.0, 0.0, 0.0];
+            match result {
+                Ok(scraped) => {
+                    batch = without_derived(scraped.batch);
+                    let added = self.take_in(&batch, at);
+                    numbers[1..].copy_from_slice(&[
+                        scraped.total as f64,
+                        batch.len() as f64,
+                        added as f64,
+                    ]);
+                    self.told = told_by(&batch);
+                }
+                Err(why) => error = Some(why),
+            }
+            derived.extend(SCRAPE_SERIES.into_iter().zip(numbers));
+        }
+        let process_up = round.process.as_ref().map(Result::is_ok);
+        match round.process {
+            Some(Ok(figures)) => self.take_beside(&mut batch, figures, at),
+            Some(Err(why)) if !has_endpoint => error = Some(why),
+            _ => {}
+        }
+        let number = |truth: bool| f64::from(u8::from(truth));
+        derived.push((names::UP, number(error.is_none())));
+        derived.extend(process_up.map(|up| (names::PROCESS_UP, number(up))));
+        let gone = self.take_gone();
         self.mark(&mut batch, gone, at);
-        let numbers = [0.0, duration_seconds, 0.0, 0.0, 0.0];
-        self.finish(batch, numbers, at, Some(error))
+        self.put_derived(&mut batch, &derived, at);
+        let found = (Some(error.is_none()), process_up);
+        let urgency = urgency((self.up, self.process_up) == found);
+        (self.up, self.process_up) = found;
+        Append {
+            agent: self.agent.clone(),
+            batch,
+            contact: Some(Contact::Scrape { error }),
+            urgency,
+        }
     }
 
-    /// Collection ended at `at`: markers for all that was alive, the scrape's own series included.
+    /// Collection ended at `at`: markers for all that was alive, longwatch's own series included.
     /// `None` when there is nothing to end.
     pub(super) fn end(&mut self, at: Timestamp) -> Option<Append> {
-        if !std::mem::take(&mut self.began) {
+        if self.open.is_empty() {
             return None;
         }
-        self.up = None;
+        (self.up, self.process_up) = (None, None);
+        self.round += 1;
         let mut batch = Batch::new();
-        let gone = self.take_alive();
+        let gone = self.take_gone();
         self.mark(&mut batch, gone, at);
-        for (name, ..) in SCRAPE_SERIES {
-            put(&mut batch, name, at, STALE_MARKER);
-        }
+        self.put_derived(&mut batch, &[], at);
         Some(Append {
             agent: self.agent.clone(),
             batch,
@@ -172,28 +227,28 @@ impl ScrapeSession {
             self.owed.extend(still_gone);
             // Whatever the file says now, the next scrape's result is worth a commit.
             self.up = None;
-            self.described = false;
+            self.described.clear();
         }
     }
 
-    /// Notes the series of a good scrape; returns how many are new.
+    /// Notes the series of a batch; returns how many are new.
     fn take_in(&mut self, batch: &Batch, at: Timestamp) -> usize {
         let mut added = 0;
         for row in batch.rows() {
             let key = batch.key(row);
             let ends_with_marker = row.time == at;
             if let Some(seen) = self.seen.get_mut(key) {
-                seen.scrape = self.scrape;
+                seen.round = self.round;
                 seen.ends_with_marker = ends_with_marker;
                 continue;
             }
             added += 1;
             self.owed.remove(key);
-            let scrape = self.scrape;
+            let round = self.round;
             self.seen.insert(
                 key.into(),
                 Seen {
-                    scrape,
+                    round,
                     ends_with_marker,
                 },
             );
@@ -201,11 +256,37 @@ impl ScrapeSession {
         added
     }
 
-    fn take_alive(&mut self) -> Vec<Key> {
-        self.seen
-            .drain()
-            .filter_map(|(key, seen)| seen.ends_with_marker.then_some(key))
-            .collect()
+    /// Adds figures of the process, but for those that the endpoint tells itself.
+    fn take_beside(&mut self, batch: &mut Batch, figures: Batch, at: Timestamp) {
+        let mut beside = Batch::new();
+        for row in figures.rows() {
+            let Some(key) = SeriesKey::from_bytes(figures.key(row)) else {
+                continue;
+            };
+            if !self.told.contains(&key.name()) {
+                let mut labels: Vec<_> = key.labels().collect();
+                let _ = batch.push(key.name(), &mut labels, row.time, row.value);
+                let _ = beside.push(key.name(), &mut labels, row.time, row.value);
+            }
+        }
+        self.take_in(&beside, at);
+        let metadata = figures.metadata.into_iter();
+        let untold = metadata.filter(|m| !self.told.contains(&m.name.as_str()));
+        batch.metadata.extend(untold);
+    }
+
+    /// Series that this round did not have, but for those that end by themselves.
+    fn take_gone(&mut self) -> Vec<Key> {
+        let round = self.round;
+        let mut gone = Vec::new();
+        self.seen.retain(|key, seen| {
+            let stays = seen.round == round;
+            if !stays && seen.ends_with_marker {
+                gone.push(key.clone());
+            }
+            stays
+        });
+        gone
     }
 
     /// Adds a marker for each of `gone` and for those owed.
@@ -224,30 +305,43 @@ impl ScrapeSession {
         self.unsettled.push_back(gone);
     }
 
-    fn finish(
-        &mut self,
-        mut batch: Batch,
-        numbers: [f64; 5],
-        at: Timestamp,
-        error: Option<String>,
-    ) -> Append {
-        for ((name, help, unit), value) in SCRAPE_SERIES.into_iter().zip(numbers) {
-            put(&mut batch, name, at, value);
-            if !self.described {
-                batch.metadata.push(gauge(name, help, unit));
+    /// Adds series of longwatch's own, and markers for those that were told before and are no more.
+    fn put_derived(&mut self, batch: &mut Batch, told: &[(&'static str, f64)], at: Timestamp) {
+        let before = std::mem::take(&mut self.open);
+        for (name, value) in told {
+            put(batch, name, at, *value);
+            self.open.insert(name);
+            if self.described.insert(name) {
+                let described = DERIVED_SERIES.iter().find(|(known, ..)| known == name);
+                let described = described.map(|(name, help, unit)| gauge(name, help, unit));
+                batch.metadata.extend(described);
             }
         }
-        self.described = true;
-        self.began = true;
-        let up = error.is_none();
-        let urgency = urgency(&mut self.up, up);
-        Append {
-            agent: self.agent.clone(),
-            batch,
-            contact: Some(Contact::Scrape { error }),
-            urgency,
+        for name in before.difference(&self.open) {
+            put(batch, name, at, STALE_MARKER);
         }
     }
+}
+
+/// Series that each scrape adds beside `up`.
+const SCRAPE_SERIES: [&str; 4] = [
+    names::SCRAPE_DURATION_SECONDS,
+    names::SCRAPE_SAMPLES_SCRAPED,
+    names::SCRAPE_SAMPLES_POST_METRIC_RELABELING,
+    names::SCRAPE_SERIES_ADDED,
+];
+
+/// Names of process figures that a scrape's body has itself.
+fn told_by(batch: &Batch) -> Vec<&'static str> {
+    let is_told = |name: &&str| {
+        let is_name = |key: &[u8]| {
+            // The first byte is the length of a name shorter than 128.
+            let name = name.as_bytes();
+            key.first().is_some_and(|n| usize::from(*n) == name.len()) && key[1..].starts_with(name)
+        };
+        batch.rows().iter().any(|row| is_name(batch.key(row)))
+    };
+    PROCESS_METRICS.into_iter().filter(is_told).collect()
 }
 
 /// Probes of one agent.
@@ -309,7 +403,7 @@ impl ProbeSession {
             batch.metadata.push(gauge(names::HEALTH_PROBE_UP, help, ""));
             self.described = true;
         }
-        let urgency = urgency(&mut self.up, up);
+        let urgency = urgency(self.up.replace(up) == Some(up));
         Append {
             agent: self.agent.clone(),
             batch,
@@ -347,8 +441,8 @@ impl ProbeSession {
 }
 
 /// A change of status is worth a commit of its own; news of no change is not.
-fn urgency(last: &mut Option<bool>, up: bool) -> Urgency {
-    if last.replace(up) == Some(up) {
+const fn urgency(is_same: bool) -> Urgency {
+    if is_same {
         Urgency::Relaxed
     } else {
         Urgency::News

@@ -19,6 +19,9 @@ use crate::model::{
 /// Name of the section.
 pub(super) const SECTION: &str = "agents";
 
+/// Shortest and longest time-out of a scrape, in milliseconds.
+pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<i64> = 10..=3_600_000;
+
 /// Longest `info`, as JSON, in bytes; the same as over HTTP.
 const INFO_BYTES_MAX: usize = 16 << 10;
 
@@ -34,7 +37,7 @@ pub struct AgentKey {
 }
 
 /// Every key of `[[agents]]`.
-pub const AGENT_KEYS: [AgentKey; 8] = [
+pub const AGENT_KEYS: [AgentKey; 9] = [
     AgentKey {
         key: "agent_id",
         form: "agent id",
@@ -56,9 +59,14 @@ pub const AGENT_KEYS: [AgentKey; 8] = [
         meaning: "The agent's own interval; `collect.interval` unless set.",
     },
     AgentKey {
+        key: "scrape_timeout",
+        form: "duration, 10ms to 1h",
+        meaning: "The agent's own time-out; `collect.scrape_timeout` unless set. The interval counts when that is shorter.",
+    },
+    AgentKey {
         key: "pid",
         form: "number, 1 to 4294967295",
-        meaning: "The agent's process on this host. Kept with the registration; this release does not sample it yet.",
+        meaning: "The agent's process on this host, whose figures are sampled; see docs/collection.md.",
     },
     AgentKey {
         key: "labels",
@@ -206,16 +214,12 @@ impl AgentReader<'_> {
                 registration.health_endpoint = Some(take_url(given).map_err(wrong)?);
             }
             "collection_interval" => {
-                let ms = given.duration_ms().map_err(wrong)?;
-                if !INTERVAL_MS.contains(&ms) {
-                    return Err(wrong(format!(
-                        "must be between {} and {}, not {}",
-                        format_duration_ms(*INTERVAL_MS.start()),
-                        format_duration_ms(*INTERVAL_MS.end()),
-                        format_duration_ms(ms)
-                    )));
-                }
-                registration.interval_ms = Some(ms);
+                let ms = given.duration_ms().and_then(check_interval);
+                registration.interval_ms = Some(ms.map_err(wrong)?);
+            }
+            "scrape_timeout" => {
+                let ms = given.duration_ms().and_then(check_timeout);
+                registration.timeout_ms = Some(ms.map_err(wrong)?);
             }
             "pid" => {
                 let pid = given.count("a process id").map_err(wrong)?;
@@ -271,6 +275,24 @@ impl AgentReader<'_> {
         }
         self.registration.info = text;
     }
+}
+
+/// An agent's interval, in milliseconds, as far as it may be one.
+pub(super) fn check_interval(ms: i64) -> Result<i64, String> {
+    check_duration(ms, &INTERVAL_MS)
+}
+
+/// An agent's time-out, in milliseconds, as far as it may be one.
+pub(super) fn check_timeout(ms: i64) -> Result<i64, String> {
+    check_duration(ms, &TIMEOUT_MS)
+}
+
+fn check_duration(ms: i64, bounds: &std::ops::RangeInclusive<i64>) -> Result<i64, String> {
+    if bounds.contains(&ms) {
+        return Ok(ms);
+    }
+    let [least, most, given] = [*bounds.start(), *bounds.end(), ms].map(format_duration_ms);
+    Err(format!("must be between {least} and {most}, not {given}"))
 }
 
 fn take_url(given: Given<'_>) -> Result<String, String> {

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     LogFormat,
+    agents::TIMEOUT_MS,
     setting::{Draft, Field, Kind, Setting, TextField},
 };
 use crate::model::{AgentId, DAY_MS, INTERVAL_MS};
@@ -389,7 +390,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "collect.scrape_timeout",
-        duration(10, 60 * MINUTE_MS),
+        duration(*TIMEOUT_MS.start(), *TIMEOUT_MS.end()),
         collect.timeout_ms as i64,
         "Time-out of a scrape or probe; the agent's interval when that is shorter."
     ),
@@ -416,6 +417,27 @@ pub(super) static SETTINGS: &[Setting] = &[
         count(0, 20),
         collect.net.redirects_max as usize,
         "Redirects of a target that are followed."
+    ),
+    Setting {
+        name: "collect.file_sd",
+        flag: None,
+        kind: Kind::Texts(Field {
+            get: |d| d.file_sd.clone(),
+            set: |d, patterns| d.file_sd = patterns,
+        }),
+        meaning: "Target files of Prometheus' `file_sd` format, ending in .json, .yml or .yaml; `*` may stand in the last component of a path. See docs/collection.md.",
+    },
+    setting!(
+        "collect.file_sd_refresh",
+        duration(1_000, DAY_MS),
+        file_sd.refresh_ms as i64,
+        "Target files are read again when they change, and at the latest after this."
+    ),
+    setting!(
+        "collect.file_sd_targets_max",
+        count(1, 1_000_000),
+        file_sd.targets_max as usize,
+        "Targets that one target file may name."
     ),
     setting!(
         "host.enabled",

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
+use super::TargetPattern;
 use crate::{
     api, collect,
     model::{AgentId, Registration},
@@ -25,6 +26,8 @@ pub struct Config {
     pub store: store::Settings,
     /// Agents of the configuration (`[[agents]]`), in the file's order; their ids are unique.
     pub agents: Vec<ConfiguredAgent>,
+    /// Target files (`[collect] file_sd...`).
+    pub file_sd: FileSdSettings,
 }
 
 impl Default for Config {
@@ -36,6 +39,28 @@ impl Default for Config {
             collect: collect::Settings::default(),
             store: store::Settings::default(),
             agents: Vec::new(),
+            file_sd: FileSdSettings::default(),
+        }
+    }
+}
+
+/// Where target files are, and how they are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSdSettings {
+    /// Which files (`file_sd`, none).
+    pub patterns: Vec<TargetPattern>,
+    /// They are read anew so often even if no change is told, in milliseconds (`file_sd_refresh`, 5 min).
+    pub refresh_ms: i64,
+    /// Targets of one file (`file_sd_targets_max`, 10,000).
+    pub targets_max: usize,
+}
+
+impl Default for FileSdSettings {
+    fn default() -> Self {
+        Self {
+            patterns: Vec::new(),
+            refresh_ms: 300_000,
+            targets_max: 10_000,
         }
     }
 }
@@ -77,12 +102,12 @@ impl LogFormat {
     }
 }
 
-/// An agent of the configuration.
+/// An agent of the configuration or of a target file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfiguredAgent {
     /// Its id.
     pub id: AgentId,
-    /// What its registration says; the source is `Config`.
+    /// What its registration says; the source is `Config` or `FileSd`.
     pub registration: Registration,
 }
 

@@ -69,6 +69,11 @@ impl fmt::Display for ConfigError {
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
+    /// One mistake alone.
+    pub(super) fn one(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+
     /// The mistakes in order; `None` when there is none.
     pub(super) fn of(mut errors: Vec<ConfigError>) -> Option<Self> {
         errors.sort_by(|a, b| a.origin.cmp(&b.origin));

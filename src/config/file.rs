@@ -1,4 +1,4 @@
-//! The TOML file: reading it within bounds, and walking it with places.
+//! Files: reading one within bounds, places in it, walking TOML.
 
 use std::{
     fs::File,
@@ -14,9 +14,6 @@ use toml::{
 
 use super::{ConfigError, Origin};
 
-/// Longest file that is read, in bytes. Enough for 10,000 agents with every key.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-
 /// A file's text, from which offsets become places.
 pub(super) struct Source {
     path: PathBuf,
@@ -26,8 +23,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Reads the file.
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads a file of at most `max` bytes.
+    pub(super) fn read(path: &Path, max: u64) -> Result<Self, ConfigError> {
         let whole = |reason: String| ConfigError {
             origin: Origin::File {
                 path: path.to_owned(),
@@ -35,14 +32,12 @@ impl Source {
             key: String::new(),
             reason,
         };
-        let bytes = read_bounded(path).map_err(|e| match e.kind() {
+        let bytes = read_bounded(path, max).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => whole("no such file".to_owned()),
             _ => whole(format!("cannot be read: {e}")),
         })?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(whole(format!(
-                "longer than {FILE_BYTES_MAX} bytes: not a configuration"
-            )));
+        if bytes.len() as u64 > max {
+            return Err(whole(format!("longer than {max} bytes")));
         }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self::new(path, text)),
@@ -63,6 +58,16 @@ impl Source {
             lines: std::iter::once(0).chain(breaks).collect(),
             text,
         }
+    }
+
+    /// Where the text came from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The document as far as it can be understood, and the errors of its syntax.
@@ -106,11 +111,9 @@ impl Source {
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -10,12 +10,16 @@ use super::{
     file::{Source, entries},
     setting::{Draft, Setting},
     suggest::nearest,
+    targets::TargetPattern,
     value::{Given, kind_of},
 };
 use crate::api;
 
 /// What begins the name of a variable that is meant for longwatch.
 const PREFIX: &str = "LONGWATCH_";
+
+/// Longest configuration that is read, in bytes. Enough for 10,000 agents with every key.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Variables that name no setting: the configuration file and a client's token.
 const OTHER_VARIABLES: [&str; 2] = ["LONGWATCH_CONFIG", "LONGWATCH_TOKEN"];
@@ -73,7 +77,7 @@ pub fn load<K: Into<OsString>, V: Into<OsString>>(
     overrides: &Overrides,
 ) -> Result<Config, ConfigErrors> {
     let mut loader = Loader::default();
-    let source = file.and_then(|path| match Source::read(path) {
+    let source = file.and_then(|path| match Source::read(path, FILE_BYTES_MAX) {
         Ok(source) => Some(source),
         Err(e) => {
             loader.errors.push(e);
@@ -257,6 +261,7 @@ impl Loader {
             self.check_thresholds(part);
         }
         self.check_agents();
+        self.check_target_files();
         match ConfigErrors::of(self.errors) {
             Some(errors) => Err(errors),
             None => Ok(self.draft.config),
@@ -305,6 +310,15 @@ impl Loader {
         };
         let reason = format!("{high} is above `{part}_critical_percent` ({critical})");
         self.report(origin, high_name, reason);
+    }
+
+    fn check_target_files(&mut self) {
+        for text in std::mem::take(&mut self.draft.file_sd) {
+            match TargetPattern::new(&text) {
+                Ok(pattern) => self.draft.config.file_sd.patterns.push(pattern),
+                Err(why) => self.report(self.origin("collect.file_sd"), "collect.file_sd", why),
+            }
+        }
     }
 
     fn check_agents(&mut self) {

@@ -17,6 +17,8 @@ pub(super) struct Draft {
     pub(super) tls_cert: Option<PathBuf>,
     /// `http.tls_key`, until its certificate is known too.
     pub(super) tls_key: Option<PathBuf>,
+    /// `collect.file_sd`, until each is known to be a pattern.
+    pub(super) file_sd: Vec<String>,
 }
 
 impl Draft {

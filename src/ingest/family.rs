@@ -1,14 +1,16 @@
 //! OpenMetrics 1.0: what a family may hold, and in which order.
 //!
-//! Source: OpenMetrics 1.0, "Metric types" and "Metric families". Two rules that the Go client library
-//! breaks with negative observations are not kept: quantiles and sums may be below zero.
+//! Source: OpenMetrics 1.0, "Metric types" and "Metric families". The Go client library breaks three of the
+//! rules as soon as it observes negative values: quantiles must not be below zero, nor sums, and there is no
+//! sum beside a bucket below zero. A scrape must not fail by the sign of what was observed, so these lines
+//! are taken, and noted as departures.
 
 use std::borrow::Cow;
 
 use hashbrown::HashSet;
 
 use super::{
-    BodyError, SAMPLES_PER_BODY_MAX,
+    BodyError, ROW_ERRORS_MAX, RowError, SAMPLES_PER_BODY_MAX,
     byte_set::ByteSet,
     histogram::HistogramCheck,
     line::LineError,
@@ -196,6 +198,9 @@ impl<'a> Families<'a> {
             LineError::rule(format!("metric {metric}: {reason}")).in_line(line)
         };
         check_sample(family, suffix, sample).map_err(broken)?;
+        if let Some(rule) = rule_broken_by_sign(family.kind(), suffix, sample.value) {
+            self.groups.depart(line, sample.name, rule);
+        }
         let is_new_point = self
             .groups
             .enter(family, suffix, sample)
@@ -225,6 +230,11 @@ impl<'a> Families<'a> {
         }
         metadata.extend(family.into_metadata());
         Ok(())
+    }
+
+    /// Lines that break a rule and were taken.
+    pub(super) fn take_departures(&mut self) -> Vec<RowError> {
+        std::mem::take(&mut self.groups.departures)
     }
 
     fn claim_names(&mut self, family: &Family<'a>) -> Result<(), BodyError> {
@@ -296,6 +306,17 @@ fn check_sample(
     Ok(())
 }
 
+/// The rule that a value breaks by being below zero, of those that are not insisted on.
+fn rule_broken_by_sign(kind: MetricKind, suffix: &str, value: f64) -> Option<&'static str> {
+    match (kind, suffix) {
+        (MetricKind::Summary, "") if value < 0.0 => Some("a quantile must not be below zero"),
+        (MetricKind::Summary | MetricKind::Histogram, "_sum") if value < 0.0 => {
+            Some("a sum must not be below zero")
+        }
+        _ => None,
+    }
+}
+
 /// The upper bound of a bucket.
 fn bound_of(sample: &OmSample<'_, '_>) -> Result<f64, &'static str> {
     let le = sample.labels.iter().find(|(name, _)| name == "le");
@@ -320,6 +341,7 @@ struct Groups {
     /// Series of the current group.
     series: ByteSet,
     histogram: Option<HistogramCheck>,
+    departures: Vec<RowError>,
     last_line: usize,
     scratch: Vec<u8>,
     refs: Vec<(&'static str, &'static str)>,
@@ -412,11 +434,32 @@ impl Groups {
 
     fn finish_point(&mut self) -> Result<(), BodyError> {
         self.series.clear();
-        match self.histogram.take() {
-            Some(check) => check
-                .finish()
-                .map_err(|why| LineError::rule(why).in_line(self.last_line)),
-            None => Ok(()),
+        let Some(check) = self.histogram.take() else {
+            return Ok(());
+        };
+        let line = self.last_line;
+        check
+            .finish()
+            .map_err(|why| LineError::rule(why).in_line(line))?;
+        if check.has_sum_beside_negative_bucket() {
+            let reason = "a histogram with a bucket below zero must not have a sum".to_owned();
+            self.note_departure(line, reason);
+        }
+        Ok(())
+    }
+
+    /// Notes that a metric breaks a rule and is taken.
+    fn depart(&mut self, line: usize, metric: &str, rule: &str) {
+        self.note_departure(line, format!("metric {}: {rule}", Shown(metric)));
+    }
+
+    fn note_departure(&mut self, line: usize, reason: String) {
+        if self.departures.len() < ROW_ERRORS_MAX {
+            self.departures.push(RowError {
+                index: line,
+                column: 1,
+                reason,
+            });
         }
     }
 

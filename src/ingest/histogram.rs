@@ -2,7 +2,7 @@
 
 /// The samples of one histogram at one moment, as they come.
 ///
-/// Source: OpenMetrics 1.0, "Histogram" and "GaugeHistogram". One rule is not kept: a histogram with
+/// Source: OpenMetrics 1.0, "Histogram" and "GaugeHistogram". One rule is not insisted on: a histogram with
 /// buckets below zero must not have a sum there, but the Go client library exposes one.
 #[derive(Debug, Default)]
 pub(super) struct HistogramCheck {
@@ -10,6 +10,7 @@ pub(super) struct HistogramCheck {
     bucket: Option<(f64, f64)>,
     count: Option<f64>,
     has_sum: bool,
+    has_counter_sum: bool,
     has_negative_bucket: bool,
     has_negative_gauge_sum: bool,
 }
@@ -38,12 +39,18 @@ impl HistogramCheck {
     /// `_sum`.
     pub(super) const fn sum(&mut self) {
         self.has_sum = true;
+        self.has_counter_sum = true;
     }
 
     /// `_gsum`.
     pub(super) fn gauge_sum(&mut self, value: f64) {
         self.has_sum = true;
         self.has_negative_gauge_sum |= value < 0.0;
+    }
+
+    /// Whether it has a `_sum`, which is a counter, together with a bucket below zero.
+    pub(super) const fn has_sum_beside_negative_bucket(&self) -> bool {
+        self.has_counter_sum && self.has_negative_bucket
     }
 
     /// Checks what only the whole shows.
@@ -85,6 +92,13 @@ mod tests {
             }
             check.finish()
         };
+        let mut negative = HistogramCheck::default();
+        negative.bucket(-1.0, 1.0).unwrap();
+        assert!(!negative.has_sum_beside_negative_bucket());
+        negative.gauge_sum(-1.0);
+        assert!(!negative.has_sum_beside_negative_bucket());
+        negative.sum();
+        assert!(negative.has_sum_beside_negative_bucket());
         let inf = f64::INFINITY;
         assert!(check(&[(1.0, 1.0), (inf, 3.0)], Some(3.0), true).is_ok());
         assert!(check(&[(inf, 3.0)], None, false).is_ok());

@@ -200,7 +200,7 @@ impl<'a> Document<'a, '_> {
                 });
                 match taken {
                     Ok(metric) => self.tell_kind(metric?),
-                    Err(reason) => self.rows.parsed.refuse(index, reason),
+                    Err(reason) => self.rows.parsed.refuse(index, 0, reason),
                 }
             }
             Err(error) => {
@@ -209,7 +209,7 @@ impl<'a> Document<'a, '_> {
                 let start = self.at;
                 self.skip_value()
                     .map_err(|_| syntax(self.body, start, &error))?;
-                self.rows.parsed.refuse(index, reason);
+                self.rows.parsed.refuse(index, 0, reason);
             }
         }
         self.labels = labels;

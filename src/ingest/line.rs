@@ -69,6 +69,11 @@ impl<'a> Line<'a> {
         Self { text, at: 0 }
     }
 
+    /// The byte that comes next.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
     pub(super) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }

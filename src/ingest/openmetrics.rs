@@ -44,6 +44,7 @@ pub(super) fn parse_openmetrics(
             document
                 .families
                 .finish(&mut document.rows.parsed.batch.metadata)?;
+            document.rows.parsed.departures = document.families.take_departures();
             return Ok(document.rows.parsed);
         }
         document.line(line, number)?;
@@ -57,6 +58,8 @@ struct SampleLine<'a> {
     name: Cow<'a, str>,
     value: f64,
     time: Option<Nanos>,
+    /// The byte at which the time begins.
+    time_at: usize,
     has_exemplar: bool,
 }
 
@@ -117,6 +120,7 @@ impl<'a> OpenMetrics<'a, '_> {
             name,
             value: number(line)?,
             time: None,
+            time_at: 0,
             has_exemplar: false,
         };
         if line.is_at_end() {
@@ -124,6 +128,7 @@ impl<'a> OpenMetrics<'a, '_> {
         }
         line.expect(b' ', "one blank or the end of the line after the value")?;
         if line.peek() != Some(b'#') {
+            sample.time_at = line.at();
             sample.time = Some(nanos(line)?);
             if line.is_at_end() {
                 return Ok(sample);
@@ -196,7 +201,7 @@ impl<'a> OpenMetrics<'a, '_> {
             Some(Some(time)) => time,
             Some(None) => {
                 let reason = format!("metric {}: its timestamp is out of range", Shown(name));
-                parsed.refuse(number, reason);
+                parsed.refuse(number, line.time_at + 1, reason);
                 return Ok(());
             }
         };

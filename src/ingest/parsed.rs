@@ -1,5 +1,7 @@
 //! What comes of a body.
 
+use std::fmt;
+
 use crate::model::Batch;
 
 /// Row errors that are kept of one body. A body may hold millions of bad metrics in a few bytes each,
@@ -21,6 +23,9 @@ pub struct Parsed {
     /// Metrics that were refused while the others are kept: the first [`ROW_ERRORS_MAX`] of them. In
     /// the text formats only a sample whose time cannot be held is refused alone.
     pub errors: Vec<RowError>,
+    /// Lines that break a rule of OpenMetrics and are taken all the same, since programs in wide use write
+    /// them: the first [`ROW_ERRORS_MAX`].
+    pub departures: Vec<RowError>,
     /// Exemplars that were read and left out.
     pub exemplars_dropped: u64,
     /// Metrics in the document, those that were refused included.
@@ -28,20 +33,41 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    pub(super) fn refuse(&mut self, index: usize, reason: String) {
+    /// Notes a metric that is refused; `column` is 0 in JSON.
+    pub(super) fn refuse(&mut self, index: usize, column: usize, reason: String) {
         if self.errors.len() < ROW_ERRORS_MAX {
-            self.errors.push(RowError { index, reason });
+            self.errors.push(RowError {
+                index,
+                column,
+                reason,
+            });
         }
     }
 }
 
-/// A metric that was refused alone.
+/// What is wrong with one metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowError {
     /// Where it stood, counted as [`Parsed::origin`] counts.
     pub index: usize,
+    /// Byte in the line, from 1; 0 in JSON, where metrics are counted and not lines.
+    pub column: usize,
     /// Why, naming the offender.
     pub reason: String,
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            index,
+            column,
+            reason,
+        } = self;
+        match column {
+            0 => write!(f, "metric {index}: {reason}"),
+            _ => write!(f, "line {index}, column {column}: {reason}"),
+        }
+    }
 }
 
 /// Why a whole body was refused.

@@ -138,13 +138,13 @@ impl<'a> Text<'a, '_> {
         let time = match time {
             None => self.at,
             Some(Ok(time)) => time,
-            Some(Err(text)) => {
+            Some(Err((at, text))) => {
                 let reason = format!(
                     "metric {}: timestamp {} is out of range",
                     Shown(&name),
                     Shown(text)
                 );
-                self.rows.parsed.refuse(number, reason);
+                self.rows.parsed.refuse(number, at + 1, reason);
                 return Ok(());
             }
         };
@@ -154,9 +154,10 @@ impl<'a> Text<'a, '_> {
     }
 }
 
-type Time<'a> = Option<Result<Timestamp, &'a str>>;
+/// A time, or the byte and the text of one that cannot be held.
+type Time<'a> = Option<Result<Timestamp, (usize, &'a str)>>;
 
-/// The value, and the time in milliseconds, if there is one; as its text when it is none that can be held.
+/// The value, and the time in milliseconds, if there is one.
 fn value_and_time<'a>(line: &mut Line<'a>) -> Result<(f64, Time<'a>), LineError> {
     if line.is_at_end() {
         return Err(line.expected("a value"));
@@ -168,6 +169,7 @@ fn value_and_time<'a>(line: &mut Line<'a>) -> Result<(f64, Time<'a>), LineError>
     if line.is_at_end() {
         return Ok((value, None));
     }
+    let at = line.at();
     let token = line.token();
     let digits = token.strip_prefix('-').unwrap_or(token);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -180,7 +182,7 @@ fn value_and_time<'a>(line: &mut Line<'a>) -> Result<(f64, Time<'a>), LineError>
     }
     let time = token.parse().ok().map(Timestamp::from_millis);
     let held = time.filter(|t| (Timestamp::MIN..=Timestamp::MAX).contains(t));
-    Ok((value, Some(held.ok_or(token))))
+    Ok((value, Some(held.ok_or((at, token)))))
 }
 
 /// Kinds of text 0.0.4, and those of OpenMetrics, which some exporters write here too.
@@ -354,10 +356,9 @@ up_time{}-Inf";
         ] {
             let parsed = parse(&format!("a 1 {time}\na 1 253402300799999")).unwrap();
             assert_eq!((parsed.origin, parsed.total), (vec![2], 2));
-            assert_eq!(parsed.errors[0].index, 1);
             assert_eq!(
-                parsed.errors[0].reason,
-                format!("metric `a`: timestamp `{time}` is out of range")
+                parsed.errors[0].to_string(),
+                format!("line 1, column 5: metric `a`: timestamp `{time}` is out of range")
             );
         }
     }

@@ -35,7 +35,8 @@ impl fmt::Display for AgentStatus {
     }
 }
 
-/// Who told longwatch of an agent. Agents of the configuration cannot be changed over HTTP.
+/// Who told longwatch of an agent. Agents of the configuration and of target files cannot be changed over
+/// HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RegistrationSource {
     /// `[[agents]]` of the configuration.
@@ -46,12 +47,14 @@ pub enum RegistrationSource {
     Push,
     /// longwatch itself: the host, the server.
     Builtin,
+    /// A target file (Prometheus' `file_sd`).
+    FileSd,
 }
 
 impl RegistrationSource {
-    /// Whether only longwatch or its configuration may change the registration.
+    /// Whether only longwatch, its configuration or a target file may change the registration.
     pub const fn is_owned(self) -> bool {
-        matches!(self, Self::Config | Self::Builtin)
+        matches!(self, Self::Config | Self::Builtin | Self::FileSd)
     }
 }
 
@@ -68,8 +71,13 @@ pub struct Registration {
     pub health_endpoint: Option<String>,
     /// Own interval in milliseconds; `None` takes `collect.interval`.
     pub interval_ms: Option<i64>,
+    /// Own time-out of a scrape or probe in milliseconds; `None` takes `collect.scrape_timeout`.
+    pub timeout_ms: Option<i64>,
     /// Process on this host.
     pub pid: Option<u32>,
+    /// What tells that process from a later one with the same pid, as `collect::pid_start` gives it; `None`
+    /// when there was no such process at the time of the registration.
+    pub pid_start: Option<String>,
     /// Labels of the agent (`job` names its job), sorted by name.
     pub labels: Vec<(String, String)>,
     /// Free-form JSON object as text, `{}` when nothing was given.
@@ -87,7 +95,9 @@ impl Registration {
             metrics_endpoint: None,
             health_endpoint: None,
             interval_ms: None,
+            timeout_ms: None,
             pid: None,
+            pid_start: None,
             labels: Vec::new(),
             info: "{}".to_owned(),
             honor_labels: false,
@@ -122,7 +132,7 @@ pub struct Agent {
 /// A contact with an agent, told to the store with the samples that prove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contact {
-    /// A scrape that succeeded (`None`) or failed (why).
+    /// A scrape that succeeded (`None`) or failed (why); of an agent without an endpoint, the look at its process.
     Scrape {
         /// Why it failed.
         error: Option<String>,

@@ -97,7 +97,9 @@ pub mod names {
     pub const UP: &str = "up";
     /// 1 or 0: whether the health endpoint answered with success.
     pub const HEALTH_PROBE_UP: &str = "health_probe_up";
-    /// 1 at a push or heartbeat of an agent that is also scraped.
+    /// 1 or 0: whether the process of an agent with a pid is there.
+    pub const PROCESS_UP: &str = "process_up";
+    /// 1 at a push or heartbeat of an agent that is also scraped, or whose process is sampled.
     pub const AGENT_CONTACT: &str = "agent_contact";
     /// 0 to 100, recorded every minute.
     pub const AGENT_HEALTH_SCORE: &str = "agent_health_score";
@@ -120,12 +122,13 @@ pub mod names {
 }
 
 /// Whether longwatch derives the series itself, so that totals of collected metrics leave it out:
-/// `up`, `health_probe_up`, `agent_contact`, `scrape_*`, `agent_health_score`, `ALERTS*` and span metrics.
+/// `up`, `health_probe_up`, `process_up`, `agent_contact`, `scrape_*`, `agent_health_score`, `ALERTS*` and span metrics.
 pub fn is_derived_metric(name: &str) -> bool {
     matches!(
         name,
         names::UP
             | names::HEALTH_PROBE_UP
+            | names::PROCESS_UP
             | names::AGENT_CONTACT
             | names::AGENT_HEALTH_SCORE
             | names::SCRAPE_DURATION_SECONDS

@@ -15,9 +15,24 @@ pub(super) fn refusal(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// Metadata services that lie outside of the link-local ranges: Alibaba Cloud; Azure's host (it hands out the
+/// machine's certificates and settings).
+const METADATA_V4: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+];
+
+/// The same over IPv6: EC2, Google Compute Engine. Both lie in the private range.
+const METADATA_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
 fn refusal_v4(address: Ipv4Addr) -> Option<&'static str> {
     if address.is_link_local() {
         Some("a link-local address")
+    } else if METADATA_V4.contains(&address) {
+        Some("the address of a cloud's metadata service")
     } else if address.octets()[0] == 0 {
         Some("an unspecified address")
     } else if address.is_multicast() {
@@ -29,9 +44,6 @@ fn refusal_v4(address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-/// The metadata service of EC2 over IPv6 lies in the private range.
-const EC2_METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-
 fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
     if address.is_loopback() {
         None
@@ -39,24 +51,39 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
         Some("an unspecified address")
     } else if address.is_multicast() {
         Some("a multicast address")
-    } else if address.is_unicast_link_local() || address == EC2_METADATA_V6 {
+    } else if address.is_unicast_link_local() {
         Some("a link-local address")
+    } else if METADATA_V6.contains(&address) {
+        Some("the address of a cloud's metadata service")
     } else {
-        embedded_v4(address).and_then(refusal_v4)
+        embedded_v4(address).find_map(refusal_v4)
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped and compatible forms, NAT64
-/// (RFC 6052, `64:ff9b::/96`) and 6to4 (RFC 3056, `2002::/16`).
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 addresses that an IPv6 address may stand for, whatever gateway there is:
+/// - mapped, compatible (RFC 4291) and translated (RFC 2765) forms;
+/// - NAT64: the well-known prefix (RFC 6052) and the one for local use (RFC 8215), in its two usual layouts;
+/// - 6to4 (RFC 3056), Teredo (RFC 4380, with inverted bits), ISATAP (RFC 5214).
+fn embedded_v4(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let joined = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(joined(high, low))
+    let segments = address.segments();
+    let [.., high, low] = segments;
+    let last = joined(high, low);
+    let found = match segments {
+        // 48 bits of prefix, 16 of the address, 8 zero bits, the other 16 of the address.
+        [0x64, 0xff9b, 1, first, middle, third, ..] => {
+            let second = ((middle & 0xff) << 8) | (third >> 8);
+            [Some(last), (first != 0).then(|| joined(first, second))]
         }
-        [0x2002, high, low, ..] => Some(joined(high, low)),
-        _ => None,
-    }
+        [0x2002, high, low, ..] => [Some(joined(high, low)), None],
+        [0x2001, 0, ..] => [Some(joined(!high, !low)), None],
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe, ..] => [Some(last), None],
+        _ => [None, None],
+    };
+    found.into_iter().flatten()
 }
 
 /// Why a name gave no address to connect to.
@@ -74,23 +101,44 @@ pub(super) enum ResolveError {
     },
 }
 
-/// The system's resolver, without the addresses that are refused. Filtering here and not when the URL
-/// is read leaves no gap in which a name could change its address.
+/// Where addresses of names come from.
+#[derive(Clone, Debug)]
+pub(super) enum Names {
+    /// The system's resolver.
+    System,
+    /// What a test says.
+    #[cfg(test)]
+    Fixed(std::collections::HashMap<String, Vec<SocketAddr>>),
+}
+
+impl Names {
+    async fn lookup(&self, name: &str) -> std::io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::System => Ok(tokio::net::lookup_host((name, 0)).await?.collect()),
+            #[cfg(test)]
+            Self::Fixed(known) => Ok(known.get(name).cloned().unwrap_or_default()),
+        }
+    }
+}
+
+/// A resolver without the addresses that are refused. Filtering here and not when the URL is read leaves no
+/// gap in which a name could change its address.
 #[derive(Debug)]
-pub(super) struct GuardedResolver;
+pub(super) struct GuardedResolver(pub(super) Names);
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_owned();
+        let names = self.0.clone();
         Box::pin(async move {
             let unknown = |reason: String| ResolveError::Unknown {
                 name: name.clone(),
                 reason,
             };
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
+            let found = names
+                .lookup(&name)
                 .await
-                .map_err(|e| unknown(e.to_string()))?
-                .collect();
+                .map_err(|e| unknown(e.to_string()))?;
             let allowed = allowed(&name, &found).map_err(|e| match e {
                 Some(refused) => refused,
                 None => unknown("no address".to_owned()),
@@ -129,8 +177,18 @@ mod tests {
             "169.254.169.254",
             "::ffff:169.254.169.254",
             "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
             "64:ff9b::169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
             "2002:a9fe:a9fe::1",
+            "2001:0:1:2:3:4:5601:5601",
+            "2001:db8::5efe:169.254.169.254",
+            "fd00::200:5efe:169.254.0.1",
+            "100.100.100.200",
+            "::ffff:100.100.100.200",
+            "168.63.129.16",
+            "fd20:ce::254",
             "fe80::1",
             "febf::1",
             "fd00:ec2::254",
@@ -152,6 +210,11 @@ mod tests {
             "169.253.1.1",
             "fd00::1",
             "2001:db8::1",
+            "2001:db8::169.254.1.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::10.0.0.1",
+            "2002:a00:1::1",
+            "100.100.100.100",
         ] {
             assert_eq!(refusal(text.parse().unwrap()), None, "{text}");
         }

@@ -1,34 +1,43 @@
 //! The client: one GET with everything bounded.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Response,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::{Host, Url};
 
 use super::{
     BuildError, FetchError, Settings,
-    address::{GuardedResolver, refusal},
+    address::{GuardedResolver, Names, refusal},
     error::{describe, is_lost_connection, one_line},
 };
 
 /// Idle connections are kept so long; targets are asked every 30 s.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// Bodies above this are large, in bytes.
+const LARGE_BODY: usize = 64 << 10;
+/// Large bodies that may be in memory at once, so that a fleet of hostile targets cannot fill it. A target
+/// whose body is not large never waits for one that is.
+const LARGE_BODIES_MAX: usize = 8;
+
 /// What a successful GET brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Fetched {
     /// Status, 200 to 299.
     pub status: u16,
     /// Content-Type, if it was sent as readable text.
     pub content_type: Option<String>,
-    /// Content-Encoding; the body is still encoded.
+    /// Content-Encoding, all of them where there are several; the body is still encoded.
     pub content_encoding: Option<String>,
     /// The body as it came over the wire.
     pub body: Bytes,
+    /// Its place among the large bodies; keep it as long as the body.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Guarded HTTP client. Clones share its connections.
@@ -37,6 +46,7 @@ pub struct Client {
     http: reqwest::Client,
     body_bytes_max: usize,
     redirects_max: usize,
+    large_bodies: Arc<Semaphore>,
 }
 
 impl Client {
@@ -45,6 +55,11 @@ impl Client {
     /// # Errors
     /// [`BuildError`] when TLS cannot be set up.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
+        Self::with_names(settings, &Names::System)
+    }
+
+    /// A client that learns addresses from `names`.
+    pub(super) fn with_names(settings: &Settings, names: &Names) -> Result<Self, BuildError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Another thread may install one at the same moment; either serves.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -56,7 +71,7 @@ impl Client {
                 .referer(false)
                 .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
-                .dns_resolver(GuardedResolver)
+                .dns_resolver(GuardedResolver(names.clone()))
                 .pool_idle_timeout(IDLE)
                 .pool_max_idle_per_host(2)
         };
@@ -74,6 +89,7 @@ impl Client {
             http,
             body_bytes_max: settings.body_bytes_max,
             redirects_max: settings.redirects_max,
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
         })
     }
 
@@ -167,10 +183,17 @@ impl Client {
             return Err(FetchError::BodyTooLarge { limit });
         }
         // What a peer announces is no reason to allocate it.
-        let mut body = BytesMut::with_capacity((announced as usize).min(1 << 16));
+        let mut body = BytesMut::with_capacity((announced as usize).min(LARGE_BODY));
+        let mut large = None;
         while let Some(chunk) = response.chunk().await.map_err(|e| describe(&e, place))? {
-            if body.len() + chunk.len() > limit {
+            let length = body.len() + chunk.len();
+            if length > limit {
                 return Err(FetchError::BodyTooLarge { limit });
+            }
+            if length > LARGE_BODY && large.is_none() {
+                // Waits before it is large, so that none of those who wait holds what another waits for.
+                // The semaphore is never closed.
+                large = Arc::clone(&self.large_bodies).acquire_owned().await.ok();
             }
             body.extend_from_slice(&chunk);
         }
@@ -181,10 +204,21 @@ impl Client {
         Ok(Fetched {
             status: response.status().as_u16(),
             content_type: header(CONTENT_TYPE),
-            content_encoding: header(CONTENT_ENCODING),
+            content_encoding: content_encoding(response.headers()),
             body: body.freeze(),
+            _place: large,
         })
     }
+}
+
+/// Encodings in the order in which they were applied, in however many lines they are told.
+fn content_encoding(headers: &HeaderMap) -> Option<String> {
+    let told: Vec<_> = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// Takes user and password out of the URL, so that nothing later can print them.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     alerts::{HEALTH_ALERT_NAME, health_alert_error},
-    model::{Agent, AgentNo, Alert, History, ReadError, Timestamp, Window},
+    model::{Agent, AgentNo, Alert, History, ReadError, Timestamp, Window, names},
 };
 
 use super::{
@@ -59,6 +59,10 @@ fn one(
         .collect();
     let info: Value =
         serde_json::from_str(&registration.info).unwrap_or_else(|_| Value::Object(Map::new()));
+    let last_error = match errors.get(&agent.no) {
+        Some(alert) => Some(health_alert_error(&agent.id, &alert.description).to_owned()),
+        None => lost_process(history, agent, at)?,
+    };
     let interval_ms = registration.interval_ms.unwrap_or(policy.interval_ms);
     let mut shown = json!({
         "agent_id": agent.id.as_str(),
@@ -72,14 +76,33 @@ fn one(
         "labels": labels,
         "info": info,
         "health_score": number_value(health.score),
-        "last_error": errors
-            .get(&agent.no)
-            .map(|alert| health_alert_error(&agent.id, &alert.description)),
+        "last_error": last_error,
     });
     if let (Some(time), Some(map)) = (agent.deregistered_at, shown.as_object_mut()) {
         map.insert("deregistered_at".to_owned(), json!(time.to_rfc3339()));
     }
     Ok(shown)
+}
+
+/// What there is to say of an agent that is well but whose process is not the one that was registered.
+fn lost_process(
+    history: &dyn History,
+    agent: &Agent,
+    at: Timestamp,
+) -> Result<Option<String>, ReadError> {
+    if agent.registration.pid.is_none() {
+        return Ok(None);
+    }
+    let series = history.series(agent.no, Some(names::PROCESS_UP));
+    let Some(own) = series.iter().find(|s| s.key.labels().next().is_none()) else {
+        return Ok(None);
+    };
+    let last = history.last_sample(agent.no, own.no, at, None)?;
+    let is_lost = last.is_some_and(|s| s.value == 0.0 && s.time >= agent.registered_at);
+    Ok(is_lost.then(|| {
+        "the agent's process is not there and not sampled; register the agent again with its new pid"
+            .to_owned()
+    }))
 }
 
 /// The health alert of each agent that fires: an agent that is back has no error.

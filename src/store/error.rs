@@ -101,8 +101,10 @@ pub enum WriteError {
     /// A limit on agents was reached.
     #[error("{0}")]
     Limit(String),
-    /// The agent belongs to the configuration or to longwatch itself.
-    #[error("agent `{0}` is owned by the configuration and cannot be changed over HTTP")]
+    /// The agent belongs to the configuration, to a target file or to longwatch itself.
+    #[error(
+        "agent `{0}` is owned by the configuration or a target file and cannot be changed over HTTP"
+    )]
     Owned(String),
     /// The engine refused; the text says why.
     #[error("the database cannot be written: {0}")]

@@ -88,6 +88,14 @@ pub struct OwnMetrics {
     pub metadata_conflicts: Counter,
     /// Exemplars seen and dropped.
     pub exemplars_dropped: Counter,
+    /// Lines of scrapes that break a rule of their format and were taken all the same.
+    pub format_departures: Counter,
+    /// Target files known.
+    pub target_files: Gauge,
+    /// Agents that target files name.
+    pub target_file_agents: Gauge,
+    /// Contents of target files that were refused.
+    pub target_files_refused: Counter,
     /// Requests answered.
     pub http_requests: Family<RequestLabels, Counter>,
     /// Connections refused for lack of a place.
@@ -126,6 +134,10 @@ impl Default for OwnMetrics {
             probes: Family::default(),
             metadata_conflicts: Counter::default(),
             exemplars_dropped: Counter::default(),
+            format_departures: Counter::default(),
+            target_files: Gauge::default(),
+            target_file_agents: Gauge::default(),
+            target_files_refused: Counter::default(),
             http_requests: Family::default(),
             http_connections_refused: Counter::default(),
         };
@@ -258,6 +270,26 @@ impl OwnMetrics {
             "exemplars_dropped",
             "Exemplars seen and dropped",
             self.exemplars_dropped.clone(),
+        );
+        r.register(
+            "format_departures",
+            "Lines of scrapes that break a rule of their format and were taken all the same",
+            self.format_departures.clone(),
+        );
+        r.register(
+            "target_files",
+            "Target files known",
+            self.target_files.clone(),
+        );
+        r.register(
+            "target_file_agents",
+            "Agents that target files name",
+            self.target_file_agents.clone(),
+        );
+        r.register(
+            "target_files_refused",
+            "Contents of target files that were refused",
+            self.target_files_refused.clone(),
         );
         r.register(
             "http_requests",

@@ -265,6 +265,38 @@ async fn a_failing_target_raises_one_alert_until_it_is_back() {
     assert_eq!(counted[0].1, samples.len() as f64);
 }
 
+/// Text and OpenMetrics are all or nothing, wherever the mistake is.
+#[tokio::test]
+async fn a_late_mistake_leaves_nothing_of_its_scrape() {
+    let server = Server::start();
+    let lines = (0..500).fold(String::new(), |lines, n| {
+        lines + &format!("late{{n=\"{n}\"}} 2\n")
+    });
+    for (agent, media, end) in [("text", TEXT, ""), ("om", OPENMETRICS, "# EOF\n")] {
+        let target = Target::start(media, &format!("m 1\n{end}")).await;
+        register(&server, agent, &target, "metrics_endpoint").await;
+        until_status(&server, agent, "active").await;
+        target.say(media, &format!("m 2\n{lines}m{{ 3\n{end}"));
+        until_status(&server, agent, "unhealthy").await;
+        let shown = server.get_json(&format!("/api/v1/agents/{agent}")).await;
+        let error = shown["last_error"].as_str().unwrap();
+        assert!(error.starts_with("line 502, column "), "{error}");
+        target.say(media, &format!("m 4\n{end}"));
+        until_status(&server, agent, "active").await;
+        let samples = server
+            .samples(&format!("agent_id={agent}&metric_name=m"))
+            .await;
+        let values: Vec<_> = samples.iter().filter_map(|(_, v)| v.as_f64()).collect();
+        assert!(values.contains(&1.0) && values.contains(&4.0), "{values:?}");
+        assert!(
+            !values.contains(&2.0) && !values.contains(&3.0),
+            "{values:?}"
+        );
+        let late = format!("/api/v1/series?agent_id={agent}&metric_name=late");
+        assert_eq!(server.get_json(&late).await["series"], json!([]));
+    }
+}
+
 #[tokio::test]
 async fn a_probe_alone_tells_health() {
     let server = Server::start();

@@ -237,6 +237,11 @@ impl Server {
         self.running.as_ref().unwrap()
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running().child.id()
+    }
+
     /// The address of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.running().url)

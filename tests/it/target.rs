@@ -47,6 +47,15 @@ impl Target {
         &self.url
     }
 
+    /// What all answers say from now on, with status 200.
+    pub(crate) fn say(&self, content_type: &'static str, body: &str) {
+        *self.reply.lock().unwrap() = Reply {
+            status: 200,
+            content_type,
+            body: body.to_owned(),
+        };
+    }
+
     /// The status of all answers from now on.
     pub(crate) fn answer_with(&self, status: u16) {
         self.reply.lock().unwrap().status = status;

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{Access, Context, Peer, Readiness, Settings, router};
+use super::{Access, Context, Peer, Readiness, Settings, TargetFiles, router};
 use crate::{
     collect::ContactLedger,
     model::{Clock, Limits, ManualClock, Policy, Timestamp},
@@ -68,6 +68,7 @@ impl Edge {
             ledger: Arc::new(ContactLedger::default()),
             started: START,
             ready: readiness,
+            target_files: watch::channel(TargetFiles::default()).1,
         };
         let access = Access::load(&settings).unwrap();
         Self {

@@ -233,8 +233,8 @@ mod tests {
         let stage = stage().await;
         stage.at(10);
         assert_eq!(
-            stage.metrics("tester").await,
-            Err(FetchError::Status(500)),
+            stage.metrics("tester").await.unwrap_err(),
+            FetchError::Status(500),
             "crashed"
         );
         stage.at(30);
@@ -247,7 +247,10 @@ mod tests {
         }
         stage.at(75);
         assert!(stage.metrics("watchdog").await.is_ok());
-        assert_eq!(stage.metrics("nobody").await, Err(FetchError::Status(404)));
+        assert_eq!(
+            stage.metrics("nobody").await.unwrap_err(),
+            FetchError::Status(404)
+        );
     }
 
     #[tokio::test]

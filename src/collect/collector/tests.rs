@@ -209,3 +209,52 @@ async fn the_host_takes_no_other_agent_s_place() {
     assert_eq!(last(&*store.view(), "this-host", names::UP), None);
     stage.stop().await;
 }
+
+/// A process that got the pid of the one that was registered is a stranger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pid_of_another_process_is_not_sampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let stage = start(&store, false);
+    let own = Registration {
+        interval_ms: Some(200),
+        pid: Some(std::process::id()),
+        pid_start: crate::collect::pid_start(std::process::id()),
+        ..Registration::bare(RegistrationSource::Api)
+    };
+    let reused = Registration {
+        pid_start: Some("this boot:1".to_owned()),
+        ..own.clone()
+    };
+    store.register(id("reused"), reused).await.unwrap();
+    store.register(id("own"), own).await.unwrap();
+    stage
+        .until("its process", |h| {
+            last(h, "own", "process_threads").is_some()
+        })
+        .await;
+    stage
+        .until("the stranger refused", |h| {
+            last(h, "reused", names::UP).is_some_and(|s| s.value == 0.0)
+        })
+        .await;
+    let view = store.view();
+    let reused = view.agent(&id("reused"), SystemClock.now()).unwrap();
+    let mut told: Vec<_> = view
+        .series(reused.no, None)
+        .iter()
+        .map(|s| s.key.name().to_owned())
+        .collect();
+    told.sort();
+    assert_eq!(told, [names::PROCESS_UP, names::UP]);
+    let alerts = view
+        .alerts(Window::until(crate::model::Timestamp::MAX))
+        .unwrap();
+    let why = &alerts
+        .iter()
+        .find(|a| a.agent == reused.no)
+        .unwrap()
+        .description;
+    assert!(why.contains("another process has its pid now"), "{why}");
+    stage.stop().await;
+}

@@ -98,6 +98,119 @@ fn a_change_of_up_is_urgent() {
     assert_eq!(good(&mut session, 5), Urgency::News);
 }
 
+/// Figures of a process: two of the names that are known, one of them with a label.
+fn figures(time: Timestamp) -> Batch {
+    let mut batch = Batch::new();
+    let mut label = [("unit", "percent")];
+    batch
+        .push("system_cpu_usage", &mut label, time, 3.0)
+        .unwrap();
+    batch.push("process_threads", &mut [], time, 4.0).unwrap();
+    batch.metadata.push(gauge("process_threads", "Threads", ""));
+    batch
+}
+
+fn round(scrape: Option<Result<Scraped, &str>>, process: Option<Result<Batch, &str>>) -> Round {
+    Round {
+        scrape: scrape.map(|result| Scrape {
+            result: result.map_err(str::to_owned),
+            seconds: 0.1,
+        }),
+        process: process.map(|figures| figures.map_err(str::to_owned)),
+    }
+}
+
+#[test]
+fn a_process_alone_is_the_agent_s_up() {
+    let mut session = session();
+    let there = session.take(round(None, Some(Ok(figures(at(10))))), at(10));
+    let names: Vec<_> = rows(&there).into_iter().map(|(name, _)| name).collect();
+    let cpu = r#"system_cpu_usage{unit="percent"}"#;
+    assert_eq!(names, [cpu, "process_threads", "up", "process_up"]);
+    assert_eq!(value(&there, "up"), Some(1.0));
+    assert_eq!(
+        (session.up(), session.process_up()),
+        (Some(true), Some(true))
+    );
+    assert!(there.batch.metadata.iter().any(|m| m.help == "Threads"));
+
+    let gone = session.take(round(None, Some(Err("it has ended"))), at(20));
+    assert_eq!(gone.urgency, Urgency::Prompt);
+    assert_eq!(
+        (value(&gone, "up"), value(&gone, "process_up")),
+        (Some(0.0), Some(0.0))
+    );
+    assert_eq!(ended(&gone), ["process_threads", cpu]);
+    let error = Some("it has ended".to_owned());
+    assert_eq!(gone.contact, Some(Contact::Scrape { error }));
+    let still = session.take(round(None, Some(Err("it has ended"))), at(30));
+    assert_eq!(still.urgency, Urgency::Relaxed);
+    assert!(ended(&still).is_empty());
+    assert_eq!(ended(&session.end(at(40)).unwrap()), ["process_up", "up"]);
+}
+
+#[test]
+fn what_the_endpoint_tells_itself_is_not_sampled() {
+    let mut session = session();
+    let own = |ms| scraped(&["m", "system_cpu_usage"], at(ms));
+    let both = session.take(round(Some(Ok(own(10))), Some(Ok(figures(at(10))))), at(10));
+    let cpu = r#"system_cpu_usage{unit="percent"}"#;
+    assert_eq!(
+        value(&both, cpu),
+        None,
+        "the endpoint has it under other labels"
+    );
+    assert_eq!(value(&both, "process_threads"), Some(4.0));
+    assert_eq!(
+        value(&both, "scrape_samples_post_metric_relabeling"),
+        Some(2.0)
+    );
+    assert_eq!(value(&both, "scrape_series_added"), Some(2.0));
+    assert_eq!(value(&both, "process_up"), Some(1.0));
+
+    // While scrapes fail, the rest goes on and nothing else takes the place of what is missing.
+    let failed = session.take(
+        round(Some(Err("refused")), Some(Ok(figures(at(20))))),
+        at(20),
+    );
+    assert_eq!(
+        (value(&failed, "up"), value(&failed, "process_up")),
+        (Some(0.0), Some(1.0))
+    );
+    assert_eq!(value(&failed, "process_threads"), Some(4.0));
+    assert_eq!(value(&failed, cpu), None);
+    assert_eq!(
+        ended(&failed),
+        [r#"m{l="x"}"#, r#"system_cpu_usage{l="x"}"#]
+    );
+
+    // The process ends, the endpoint answers.
+    let lost = session.take(round(Some(Ok(own(30))), Some(Err("it has ended"))), at(30));
+    assert_eq!(
+        (value(&lost, "up"), value(&lost, "process_up")),
+        (Some(1.0), Some(0.0))
+    );
+    assert_eq!(lost.contact, Some(Contact::Scrape { error: None }));
+    assert_eq!(ended(&lost), ["process_threads"]);
+
+    // One of the two is taken out of the registration: what was its own ends.
+    let scrape_alone = session.take(round(Some(Ok(own(40))), None), at(40));
+    assert_eq!(ended(&scrape_alone), ["process_up"]);
+    let process_alone = session.take(round(None, Some(Ok(figures(at(50))))), at(50));
+    assert_eq!(value(&process_alone, cpu), Some(3.0));
+    assert_eq!(
+        ended(&process_alone),
+        [
+            r#"m{l="x"}"#,
+            "scrape_duration_seconds",
+            "scrape_samples_post_metric_relabeling",
+            "scrape_samples_scraped",
+            "scrape_series_added",
+            r#"system_cpu_usage{l="x"}"#,
+        ]
+    );
+}
+
 #[test]
 fn samples_with_their_own_time_end_by_themselves() {
     let mut session = session();

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    collect::writes::Write,
+    collect::{rounds::PARSED_INLINE_MAX, writes::Write},
     model::{Contact, SeriesKey, SystemClock, is_stale_marker},
     net::{Reply, ScriptedServer},
 };
@@ -16,6 +16,7 @@ pub(in crate::collect) fn context(timeout_ms: i64) -> (Arc<Context>, mpsc::Recei
         client: net::Client::new(&net::Settings::default()).unwrap(),
         writes,
         permits: Semaphore::new(4),
+        large_reads: Arc::new(Semaphore::new(1)),
         timeout_ms,
         decompressed_bytes_max: 1 << 20,
         limits: Limits::default(),
@@ -31,7 +32,9 @@ fn plan(metrics: Option<String>, health: Option<String>) -> Plan {
         metrics_endpoint: metrics,
         health_endpoint: health,
         interval_ms: 500,
+        timeout_ms: None,
         honor_labels: false,
+        process: None,
     }
 }
 

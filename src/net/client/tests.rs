@@ -44,8 +44,10 @@ async fn other_statuses_are_failures() {
         _ => Reply::status(204),
     })
     .await;
-    assert_eq!(get(&server.url("/500")).await, Err(FetchError::Status(500)));
-    assert_eq!(get(&server.url("/304")).await, Err(FetchError::Status(304)));
+    for status in [500, 304] {
+        let failed = get(&server.url(&format!("/{status}"))).await.unwrap_err();
+        assert_eq!(failed, FetchError::Status(status));
+    }
     assert_eq!(get(&server.url("/")).await.unwrap().status, 204);
     assert_eq!(client().probe(&server.url("/"), LONG).await, Ok(204));
     assert_eq!(
@@ -136,9 +138,10 @@ async fn bodies_are_bounded() {
         _ => Reply::ok("text/plain", &"x".repeat(10_000)),
     })
     .await;
-    let too_large = Err(FetchError::BodyTooLarge { limit: 10_000 });
-    assert_eq!(get(&server.url("/endless")).await, too_large);
-    assert_eq!(get(&server.url("/announced")).await, too_large);
+    for path in ["/endless", "/announced"] {
+        let failed = get(&server.url(path)).await.unwrap_err();
+        assert_eq!(failed, FetchError::BodyTooLarge { limit: 10_000 });
+    }
     assert_eq!(get(&server.url("/")).await.unwrap().body.len(), 10_000);
     assert_eq!(client().probe(&server.url("/endless"), LONG).await, Ok(200));
 }
@@ -155,7 +158,7 @@ async fn silence_and_half_a_body_time_out() {
         let failed = client()
             .get(&server.url(path), short, &HeaderMap::new())
             .await;
-        assert_eq!(failed, Err(FetchError::TimedOut(short)), "{path}");
+        assert_eq!(failed.unwrap_err(), FetchError::TimedOut(short), "{path}");
     }
     let probed = client().probe(&server.url("/hang"), short).await;
     assert_eq!(probed, Err(FetchError::TimedOut(short)));
@@ -217,4 +220,77 @@ async fn a_lost_connection_is_tried_once_more() {
     .await;
     assert_eq!(&get(&server.url("/")).await.unwrap().body[..], b"here");
     assert_eq!(server.count(), 2);
+}
+
+#[tokio::test]
+async fn names_lead_to_no_refused_address() {
+    let target = ScriptedServer::start(|path, _| match path {
+        "/away" => Reply::redirect("http://metadata.test/"),
+        _ => Reply::ok("text/plain", "here"),
+    })
+    .await;
+    let address: std::net::SocketAddr = target.address.parse().unwrap();
+    let link_local: std::net::SocketAddr = "169.254.169.254:80".parse().unwrap();
+    let translated: std::net::SocketAddr = "[64:ff9b::169.254.169.254]:80".parse().unwrap();
+    let known = [
+        ("metadata.test", vec![link_local]),
+        ("translated.test", vec![translated, link_local]),
+        ("mixed.test", vec![link_local, address, translated]),
+        ("empty.test", vec![]),
+    ];
+    let known = known.map(|(name, addresses)| (name.to_owned(), addresses));
+    let names = Names::Fixed(known.into_iter().collect());
+    let client = Client::with_names(&Settings::default(), &names).unwrap();
+    let get = async |url: &str| client.get(url, LONG, &HeaderMap::new()).await;
+    for url in [
+        "http://metadata.test/latest/meta-data",
+        "http://translated.test/",
+        &target.url("/away"),
+    ] {
+        let failed = get(url).await.unwrap_err();
+        assert!(matches!(failed, FetchError::Refused(_)), "{url}: {failed}");
+    }
+    assert_eq!(target.count(), 1, "no more than the redirect");
+    // Of several addresses only those that are allowed are tried.
+    let url = format!("http://mixed.test:{}/", address.port());
+    assert_eq!(&get(&url).await.unwrap().body[..], b"here");
+    let failed = get("http://empty.test/").await.unwrap_err().to_string();
+    assert_eq!(failed, "cannot resolve `empty.test`: no address");
+}
+
+#[tokio::test]
+async fn large_bodies_take_turns_and_small_ones_never_wait() {
+    let body = "x".repeat(LARGE_BODY + 1);
+    let server = ScriptedServer::start(move |path, _| match path {
+        "/small" => Reply::ok("text/plain", "small"),
+        _ => Reply::ok("text/plain", &body),
+    })
+    .await;
+    let client = Client::new(&Settings::default()).unwrap();
+    let get = async |path: &str, time: Duration| {
+        client.get(&server.url(path), time, &HeaderMap::new()).await
+    };
+    let mut held = Vec::new();
+    for _ in 0..LARGE_BODIES_MAX {
+        held.push(get("/large", LONG).await.unwrap());
+    }
+    let short = Duration::from_millis(200);
+    let failed = get("/large", short).await.unwrap_err();
+    assert_eq!(failed, FetchError::TimedOut(short));
+    assert_eq!(get("/small", LONG).await.unwrap().body.len(), 5);
+    held.pop();
+    get("/large", LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn encodings_are_told_as_a_whole() {
+    let server = ScriptedServer::start(|_, _| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\ncontent-encoding: br\r\n";
+        Reply::Raw(format!(
+            "{head}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        ))
+    })
+    .await;
+    let fetched = get(&server.url("/")).await.unwrap();
+    assert_eq!(fetched.content_encoding.as_deref(), Some("gzip, br"));
 }

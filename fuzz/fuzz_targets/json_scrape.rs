@@ -1,0 +1,7 @@
+//! The JSON document of a target, from arbitrary bytes.
+#![no_main]
+
+#[path = "../../tests/it/harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::json_scrape(bytes));

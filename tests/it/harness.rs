@@ -1,0 +1,133 @@
+//! What must hold of any bytes: one function per format that somebody else may write.
+//!
+//! Two drivers call them: the fuzz targets of `fuzz/`, each of which is one line, and the property tests of
+//! `fuzzed.rs`, with the same seeds. A new one is a function here, its line in [`HARNESSES`], a file of its
+//! name in `seeds/` and in `fuzz/fuzz_targets/`, and its name in `fuzz/Cargo.toml` and `.ci/run`; a test says what is
+//! missing.
+#![allow(
+    dead_code,
+    clippy::panic,
+    reason = "each fuzz target calls one of them; what does not hold is a panic"
+)]
+
+use std::path::Path;
+
+use longwatch::{
+    config::{Origin, TargetLimits, parse_targets},
+    ingest::{BodyError, Parsed, ROW_ERRORS_MAX, decompress, parse_push, parse_scrape},
+    model::{Limits, SeriesKey, Timestamp},
+};
+
+/// What must hold of some bytes; panics where it does not.
+pub(crate) type Harness = fn(&[u8]);
+
+/// Every harness by its name.
+pub(crate) const HARNESSES: [(&str, Harness); 7] = [
+    ("exposition_text", exposition_text),
+    ("openmetrics", openmetrics),
+    ("json_scrape", json_scrape),
+    ("json_push", json_push),
+    ("gzip", gzip),
+    ("file_sd_json", file_sd_json),
+    ("file_sd_yaml", file_sd_yaml),
+];
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// Prometheus text 0.0.4.
+pub(crate) fn exposition_text(body: &[u8]) {
+    scrape("text/plain", body);
+}
+
+/// OpenMetrics 1.0.
+pub(crate) fn openmetrics(body: &[u8]) {
+    scrape("application/openmetrics-text", body);
+}
+
+/// The JSON document of a target.
+pub(crate) fn json_scrape(body: &[u8]) {
+    scrape("application/json", body);
+}
+
+fn scrape(media: &str, body: &[u8]) {
+    let result = parse_scrape(Some(media), body, NOW, false, &Limits::default());
+    check_body(body, &result);
+    let Ok(parsed) = result else { return };
+    for row in parsed.batch.rows() {
+        let key = SeriesKey::from_bytes(parsed.batch.key(row));
+        let key = key.unwrap_or_else(|| panic!("a key that cannot be read"));
+        for (name, value) in key.labels() {
+            let is_owned = matches!(name, "agent_id" | "job" | "instance");
+            assert!(!is_owned, "{key} speaks for another");
+            assert!(!value.is_empty(), "{key} has an empty label");
+        }
+    }
+}
+
+/// The JSON document of a push.
+pub(crate) fn json_push(body: &[u8]) {
+    check_body(body, &parse_push(body, NOW, &Limits::default()));
+}
+
+fn check_body(body: &[u8], result: &Result<Parsed, BodyError>) {
+    match result {
+        Ok(parsed) => {
+            assert_eq!(parsed.origin.len(), parsed.batch.len());
+            assert!(parsed.batch.len() + parsed.errors.len() <= parsed.total);
+            assert!(parsed.errors.len() <= ROW_ERRORS_MAX);
+        }
+        Err(BodyError::Syntax { line, column, .. }) => {
+            let lines = body.split(|b| *b == b'\n').count();
+            assert!((1..=lines + 1).contains(line), "line {line} of {lines}");
+            assert!((1..=body.len() + 1).contains(column), "column {column}");
+        }
+        Err(_) => {}
+    }
+}
+
+/// A compressed body.
+pub(crate) fn gzip(body: &[u8]) {
+    const LIMIT: usize = 1 << 16;
+    for encoding in ["gzip", "deflate"] {
+        if let Ok(plain) = decompress(Some(encoding), body, LIMIT) {
+            assert!(plain.len() <= LIMIT);
+        }
+    }
+}
+
+/// A target file in JSON.
+pub(crate) fn file_sd_json(text: &[u8]) {
+    target_file("targets.json", text);
+}
+
+/// A target file in YAML.
+pub(crate) fn file_sd_yaml(text: &[u8]) {
+    target_file("targets.yml", text);
+}
+
+fn target_file(name: &str, text: &[u8]) {
+    let text = String::from_utf8_lossy(text).into_owned();
+    let lines = text.split('\n').count();
+    let is_in_text = |origin: &Origin| matches!(origin, Origin::Place { line, column, .. } if (1..=lines + 1).contains(line) && *column >= 1);
+    let limits = Limits::default();
+    let limits = TargetLimits {
+        targets_max: 100,
+        labels: &limits,
+    };
+    match parse_targets(Path::new(name), text, &limits) {
+        Ok(targets) => {
+            assert!(targets.len() <= 100);
+            for target in targets {
+                assert!(is_in_text(&target.origin), "{}", target.origin);
+                let url = target.agent.registration.metrics_endpoint;
+                let url = url.unwrap_or_else(|| panic!("a target without an endpoint"));
+                assert!(url.starts_with("http"), "{url}");
+            }
+        }
+        Err(errors) => {
+            for error in errors.iter() {
+                assert!(is_in_text(&error.origin), "{error}");
+            }
+        }
+    }
+}
