@@ -38,6 +38,7 @@ mod runs;
 mod segments;
 mod settings;
 mod shared;
+mod spreads;
 mod tables;
 #[cfg(test)]
 mod tests;

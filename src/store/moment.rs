@@ -28,9 +28,9 @@ use super::{
 use crate::{
     codec::{MetricRecord, decode_alert_event},
     model::{
-        Agent, AgentId, AgentNo, Alert, AlertEvent, BucketVisit, History, MetricKind, Policy,
-        ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Summary, Timestamp, Visit,
-        Window, is_stale_marker,
+        Agent, AgentId, AgentNo, Alert, AlertEvent, Asked, BucketVisit, History, MetricKind,
+        Policy, Profile, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Spread,
+        Summary, Timestamp, Visit, Window, is_stale_marker,
     },
 };
 
@@ -66,7 +66,7 @@ pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, ReadError>) -> Result<
     }
 }
 
-fn backend(error: &dyn std::fmt::Display) -> ReadError {
+pub(super) fn backend(error: &dyn std::fmt::Display) -> ReadError {
     ReadError::Backend(error.to_string())
 }
 
@@ -83,7 +83,7 @@ impl Moment {
             .map_err(|e| backend(&e))
     }
 
-    fn rollups(&self) -> Result<Rollups, ReadError> {
+    pub(super) fn rollups(&self) -> Result<Rollups, ReadError> {
         self.transaction()?
             .open_table(ROLLUPS)
             .map_err(|e| backend(&e))
@@ -447,6 +447,30 @@ impl History for Moment {
             Err(_) => Summary::default(),
         };
         Ok(series.iter().map(answer).collect())
+    }
+
+    fn profiles(
+        &self,
+        agent: AgentNo,
+        asked: &[Asked],
+        window: Window,
+        step_ms: i64,
+    ) -> Result<Vec<Profile>, ReadError> {
+        let all: Vec<SeriesNo> = asked.iter().map(|asked| asked.no).collect();
+        let summaries = self.summarise(agent, &all, window)?;
+        let mut spreads: Vec<(SeriesNo, Spread)> = asked
+            .iter()
+            .filter(|asked| asked.spread)
+            .map(|asked| (asked.no, Spread::new(step_ms)))
+            .collect();
+        spreads.sort_by_key(|(no, _)| *no);
+        self.add_spreads(agent, &mut spreads, window)?;
+        let mut spreads: HashMap<SeriesNo, Spread> = spreads.into_iter().collect();
+        let profiles = asked.iter().zip(summaries).map(|(asked, summary)| Profile {
+            summary,
+            spread: spreads.remove(&asked.no),
+        });
+        Ok(profiles.collect())
     }
 
     fn buckets(

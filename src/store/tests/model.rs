@@ -9,8 +9,8 @@ use redb::ReadableDatabase;
 use super::disk::SimulatedDisk;
 use crate::{
     model::{
-        AgentId, AgentNo, Batch, BucketFold, DAY_MS, ExactSum, History, ManualClock, STALE_MARKER,
-        Sample, SeriesNo, Timestamp, Window, is_stale_marker,
+        AgentId, AgentNo, Asked, Batch, BucketFold, DAY_MS, ExactSum, History, ManualClock,
+        STALE_MARKER, Sample, SeriesNo, Spread, Timestamp, Window, is_stale_marker, names,
     },
     store::{
         Append, Settings, Store, Urgency, WriteError,
@@ -68,6 +68,10 @@ pub(super) fn agent(n: u8) -> AgentId {
 }
 
 pub(super) fn metric(n: u8) -> String {
+    // The first is one whose values are counted.
+    if n == 0 {
+        return names::SYSTEM_CPU_USAGE.to_owned();
+    }
     format!("metric_{n}")
 }
 
@@ -267,6 +271,21 @@ pub(super) fn check(view: &dyn History, model: &Model, window: Window) {
         let told = |s: Option<Sample>| s.map(|s| (s.time.as_millis(), s.value.to_bits()));
         assert_eq!(told(summary.last), last);
         for step_ms in [300_000, 900_000, 3_600_000, 7_000] {
+            let mut spread = Spread::new(step_ms);
+            for (time, value) in &samples {
+                spread.extend(&[*time], &[*value]);
+            }
+            let asked = [Asked {
+                no: *no,
+                spread: true,
+            }];
+            let profiles = view.profiles(*agent_no, &asked, window, step_ms).unwrap();
+            let found = profiles[0].spread.as_ref().unwrap();
+            assert_eq!(found.distribution, spread.distribution);
+            assert_eq!(
+                format!("{:?}", found.steps.steps()),
+                format!("{:?}", spread.steps.steps())
+            );
             let mut fold = BucketFold::new(*no, step_ms);
             for (time, value) in &samples {
                 fold.extend(&[*time], &[*value]);

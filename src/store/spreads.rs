@@ -1,0 +1,128 @@
+//! How series spread over values and over time: from rollups of whole days where they have both, else from samples.
+
+use redb::AccessGuard;
+
+use super::{
+    bucketing::tier_for,
+    moment::{Moment, backend, guarded},
+    segments::{Segment, segments, series_of_day, whole_day},
+    tables::Tier,
+};
+use crate::{
+    codec::{Buckets, SeriesBuckets, ValueCounts},
+    model::{AgentNo, History, ReadError, SeriesNo, Spread, Window},
+};
+
+/// What a day's rollups say of one series.
+struct DaySpread {
+    counts: ValueCounts,
+    buckets: SeriesBuckets,
+}
+
+impl DaySpread {
+    fn add_to(&self, spread: &mut Spread) {
+        for (value, n) in self.counts.values.iter().zip(&self.counts.counts) {
+            spread.distribution.push_n(*value, *n);
+        }
+        for row in &self.buckets.rows {
+            let numbers = row.samples - row.nans.min(row.samples);
+            if numbers > 0 {
+                spread.steps.push(row.end_ms, numbers, &row.sum_parts);
+            }
+        }
+    }
+}
+
+impl Moment {
+    /// Adds the numbers of each series in the window to its spread. `spreads` are sorted by number, without steps
+    /// yet, all of steps as long as the first one's.
+    pub(super) fn add_spreads(
+        &self,
+        agent: AgentNo,
+        spreads: &mut [(SeriesNo, Spread)],
+        window: Window,
+    ) -> Result<(), ReadError> {
+        let Some(step_ms) = spreads.first().map(|(_, spread)| spread.steps.length_ms()) else {
+            return Ok(());
+        };
+        let all: Vec<SeriesNo> = spreads.iter().map(|(no, _)| *no).collect();
+        let find = |no: SeriesNo| all.binary_search(&no).ok();
+        for segment in self.spread_segments(agent, step_ms, window)? {
+            let (left, stretch) = match segment {
+                Segment::Samples(stretch) => (all.clone(), stretch),
+                Segment::Day(day, buckets) => {
+                    let found = self.day_spreads(agent, day, &buckets, &all)?;
+                    for (no, day) in &found {
+                        if let Some(at) = find(*no) {
+                            day.add_to(&mut spreads[at].1);
+                        }
+                    }
+                    let is_left = |no: &&SeriesNo| !found.iter().any(|(found, _)| found == *no);
+                    (
+                        all.iter().filter(is_left).copied().collect(),
+                        whole_day(day),
+                    )
+                }
+            };
+            if !left.is_empty() {
+                self.scan(agent, &left, stretch, &mut |no, times, values| {
+                    if let Some(at) = find(no) {
+                        spreads[at].1.extend(times, values);
+                    }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The window cut into days whose buckets fit the steps, and the rest.
+    fn spread_segments(
+        &self,
+        agent: AgentNo,
+        step_ms: i64,
+        window: Window,
+    ) -> Result<Vec<Segment>, ReadError> {
+        let Some(tier) = tier_for(step_ms) else {
+            return Ok(vec![Segment::Samples(window)]);
+        };
+        guarded(|| {
+            let head_first = self.heads.agent(agent).and_then(|head| head.first());
+            segments(&self.rollups()?, tier, agent, head_first, window).map_err(|e| backend(&e))
+        })
+    }
+
+    /// Series of which a day's rollups have both counts and exact buckets.
+    fn day_spreads(
+        &self,
+        agent: AgentNo,
+        day: i32,
+        buckets: &AccessGuard<'static, &'static [u8]>,
+        wanted: &[SeriesNo],
+    ) -> Result<Vec<(SeriesNo, DaySpread)>, ReadError> {
+        guarded(|| {
+            let row = self
+                .rollups()?
+                .get((Tier::Day.key(), day, agent.0))
+                .map_err(|e| backend(&e))?;
+            let (Some(row), Ok(buckets)) = (row, Buckets::open(buckets.value())) else {
+                return Ok(Vec::new());
+            };
+            let mut found = Vec::new();
+            let read = series_of_day(
+                &row,
+                |no| wanted.binary_search(&no).is_ok(),
+                |day, entry| {
+                    let counts = entry.counts.and_then(|at| day.counts(at).ok());
+                    let buckets = buckets.of(entry.series.no).ok().flatten();
+                    if let (Some(counts), Some(buckets)) = (counts, buckets)
+                        && buckets.is_exact
+                    {
+                        found.push((entry.series.no, DaySpread { counts, buckets }));
+                    }
+                },
+            );
+            // What cannot be read is read from samples.
+            Ok(if read.is_ok() { found } else { Vec::new() })
+        })
+    }
+}
