@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::Timestamp,
-    store::{self, StoreStatus, VerifyReport},
+    store::{self, CompactReport, StoreStatus, VerifyReport},
 };
 
 /// Care of the database file.
@@ -28,6 +28,7 @@ pub(super) enum Db {
     Info(Info),
     Verify(Verify),
     Snapshot(Snapshot),
+    Compact(Compact),
 }
 
 impl Db {
@@ -37,6 +38,7 @@ impl Db {
             Self::Info(info) => info.run(),
             Self::Verify(verify) => verify.run(),
             Self::Snapshot(snapshot) => snapshot.run(),
+            Self::Compact(compact) => compact.run(),
         }
     }
 }
@@ -271,4 +273,64 @@ impl Snapshot {
         new.finish(&file)?;
         Ok(bytes)
     }
+}
+
+/// Merge everything in a file and give back what it does not need. No server may have it open.
+///
+/// A kill at any moment leaves the file whole.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  longwatch db compact longwatch.redb\n  \
+    longwatch db compact --db longwatch.redb --format json")]
+pub(super) struct Compact {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Output for people or for programs
+    #[arg(long, value_enum, default_value = "text")]
+    format: Answer,
+}
+
+impl Compact {
+    fn run(&self) -> Result<(), Failure> {
+        let path = self.file.path()?;
+        let mut progress = Progress::of("merging");
+        let report = store::compact(path, &mut |done, total| progress.at(done, total))?;
+        drop(progress);
+        match self.format {
+            Answer::Json => output::print(output::pretty(&compacted(path, &report)).as_bytes())?,
+            Answer::Text => tell_compacted(path, &report)?,
+        }
+        if report.left.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::told(Status::NotHeld))
+        }
+    }
+}
+
+fn compacted(path: &Path, report: &CompactReport) -> Value {
+    json!({
+        "file": path.display().to_string(),
+        "bytes_before": report.bytes_before,
+        "bytes_after": report.bytes_after,
+        "blocks_before": report.blocks_before,
+        "blocks_after": report.blocks_after,
+        "merged_days": report.merged_days,
+        "left": report.left,
+    })
+}
+
+fn tell_compacted(path: &Path, report: &CompactReport) -> Result<(), Failure> {
+    for left in &report.left {
+        output::tell(&format!("{}: not merged: {left}", path.display()));
+    }
+    let size = |bytes| format!("{bytes} bytes ({})", human_size(bytes));
+    let told = format!(
+        "{}: {} before, {} now; {} blocks before, {} now\n",
+        path.display(),
+        size(report.bytes_before),
+        size(report.bytes_after),
+        report.blocks_before,
+        report.blocks_after,
+    );
+    output::print(told.as_bytes())
 }

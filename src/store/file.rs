@@ -4,9 +4,8 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -254,10 +253,7 @@ impl OpenedCopy {
 
 /// Makes a new file under another name first, so that a kill in between leaves no half-made database.
 fn create(path: &Path, now_ms: i64) -> Result<(), OpenError> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let directory = folder_of(path);
     if !directory.is_dir() {
         let why = format!("there is no folder {}", directory.display());
         let source = io::Error::new(io::ErrorKind::NotADirectory, why);
@@ -394,7 +390,7 @@ pub(super) fn read_facts(path: &Path, database: &Database) -> Result<FileFacts, 
 }
 
 /// Brings the schema from `version` to the newest, a transaction per step.
-fn migrate(path: &Path, database: &Database, version: u32) -> Result<(), OpenError> {
+pub(super) fn migrate(path: &Path, database: &Database, version: u32) -> Result<(), OpenError> {
     for step in STEPS.iter().filter(|step| step.version > version) {
         let apply = || -> Result<(), redb::Error> {
             let transaction = begin(database)?;
@@ -412,21 +408,44 @@ fn migrate(path: &Path, database: &Database, version: u32) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Keeps the file as it was before a migration, as `NAME.schema-N`.
+/// Keeps the file as it was before a migration, as `NAME.schema-N`, or `NAME.schema-N.2` and so on where there is one
+/// already. It gets its name when it is whole, so that a kill leaves no half of it under that name.
 fn keep_copy_of_old(path: &Path, file: &File, version: u32) -> Result<(), OpenError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".schema-{version}"));
-    let to: PathBuf = path.with_file_name(name);
-    let mut source = file;
-    io::Seek::rewind(&mut source)
-        .and_then(|()| {
-            let mut copy = OpenOptions::new()
-                .mode(0o600)
-                .write(true)
-                .create_new(true)
-                .open(&to)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let directory = folder_of(path);
+    let copied = tempfile::Builder::new()
+        .prefix(".longwatch-")
+        .suffix(".old")
+        .tempfile_in(directory)
+        .and_then(|mut copy| {
+            let mut source = file;
+            io::Seek::rewind(&mut source)?;
             io::copy(&mut source, &mut copy)?;
-            copy.sync_all()
-        })
-        .map_err(|source| OpenError::Io { path: to, source })
+            copy.as_file().sync_all()?;
+            Ok(copy)
+        });
+    let mut copy = copied.map_err(|e| io_error(path, e))?;
+    for count in 1.. {
+        let number = if count == 1 {
+            String::new()
+        } else {
+            format!(".{count}")
+        };
+        let to = path.with_file_name(format!("{name}.schema-{version}{number}"));
+        match copy.persist_noclobber(&to) {
+            Ok(_) => break,
+            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => copy = e.file,
+            Err(e) => return Err(io_error(&to, e.error)),
+        }
+    }
+    let synced = File::open(directory).and_then(|d| d.sync_all());
+    synced.map_err(|e| io_error(path, e))
+}
+
+/// The folder that a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }

@@ -9,6 +9,7 @@ mod catalog;
 mod checkpoint;
 mod command;
 mod committer;
+mod compact;
 mod copies;
 mod draft;
 mod error;
@@ -43,6 +44,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use compact::{CompactReport, compact};
 pub use copies::{VerifyReport, inspect, open_copy, snapshot_file, verify};
 pub use error::{Condition, OpenError, WriteError};
 pub use handle::{Append, Appended, Registered, Rejected, Store, StoreStatus, Urgency, View};

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use redb::{ReadableDatabase, ReadableTable};
 
 use super::{
+    Settings,
     committer::begin,
     segments::days_of,
     shared::Shared,
@@ -19,17 +20,22 @@ use crate::model::{AgentNo, DAY_MS, Timestamp};
 /// A clock that is far ahead of the file's last commit is not trusted: a wrong date at boot must not delete
 /// history before anybody can set it right.
 pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
+    apply_with(shared, &shared.settings)
+}
+
+/// The same by other settings than the store's own.
+pub(super) fn apply_with(shared: &Shared, settings: &Settings) -> Result<bool, redb::Error> {
     let Some(last_commit) = shared.live.lock().last_commit else {
         return Ok(false);
     };
     let now = shared.clock.now().min(last_commit.plus_millis(DAY_MS));
     let oldest_day = |retention_ms: i64| now.plus_millis(-retention_ms).day();
-    let by_size = days_beyond_the_limit(shared, now.day())?;
-    let before = oldest_day(shared.settings.retention_ms).max(by_size.blocks_before);
+    let by_size = days_beyond_the_limit(shared, settings.retention_bytes, now.day())?;
+    let before = oldest_day(settings.retention_ms).max(by_size.blocks_before);
     let deleted = delete_days_before(shared, before)?;
-    let before = oldest_day(shared.settings.rollup_retention_ms).max(by_size.rollups_before);
+    let before = oldest_day(settings.rollup_retention_ms).max(by_size.rollups_before);
     delete_rollups_before(shared, before)?;
-    let before = now.plus_millis(-shared.settings.alert_retention_ms);
+    let before = now.plus_millis(-settings.alert_retention_ms);
     let mut live = shared.live.lock();
     let mut catalog = Arc::clone(&live.catalog);
     let gone = Arc::make_mut(&mut catalog).forget_alerts(before);
@@ -65,12 +71,15 @@ struct BeyondTheLimit {
 }
 
 /// Samples go first, the oldest day first, then rollups. The day under way stays, whatever it takes.
-fn days_beyond_the_limit(shared: &Shared, today: i32) -> Result<BeyondTheLimit, redb::Error> {
+fn days_beyond_the_limit(
+    shared: &Shared,
+    limit: u64,
+    today: i32,
+) -> Result<BeyondTheLimit, redb::Error> {
     let mut beyond = BeyondTheLimit {
         blocks_before: i32::MIN,
         rollups_before: i32::MIN,
     };
-    let limit = shared.settings.retention_bytes;
     if limit == 0 {
         return Ok(beyond);
     }

@@ -142,6 +142,21 @@ impl SimulatedDisk {
         Self(Arc::new((Mutex::new(rest), Condvar::new())))
     }
 
+    /// A disk that holds these bytes.
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        let platter = Platter {
+            written: bytes.clone(),
+            durable: bytes,
+            ..Platter::default()
+        };
+        Self(Arc::new((Mutex::new(platter), Condvar::new())))
+    }
+
+    /// What is durable.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.platter().durable.clone()
+    }
+
     /// Makes operations fail; counting begins now.
     pub(super) fn fail(&self, fault: Fault) {
         self.platter().fault = Some(fault);

@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod faults;
+mod kills;
 mod model;
 mod pressure;
 mod rollups;

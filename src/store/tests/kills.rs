@@ -1,0 +1,211 @@
+//! The power goes in the middle of what is done behind the scenes: merges, retention, migration, compacting. Whatever
+//! of it had reached the disk, the file opens and says the same.
+
+use std::{path::Path, sync::Arc};
+
+use redb::ReadableDatabase;
+
+use super::{
+    disk::{Fault, SimulatedDisk},
+    model::{Model, NOW, append_to, check, open, open_with},
+};
+use crate::{
+    model::{DAY_MS, ManualClock, Timestamp, Window},
+    store::{Settings, Store, backend::FileCounters, compact::compact_opened, file, retention},
+};
+
+/// Moments at which the power goes, spread over the work.
+const MOMENTS_MAX: u64 = 40;
+/// Which of the writes since the last sync the disk keeps: none, all, every other one.
+const KEPT: [u64; 3] = [0, u64::MAX, 0xaaaa_aaaa_aaaa_aaaa];
+
+fn everything() -> Window {
+    Window::until(Timestamp::from_millis(NOW + 600_000))
+}
+
+/// Three days of two agents in many small blocks, one of the days settled and unsettled again, and a log.
+fn furnished(settings: &Settings) -> (SimulatedDisk, Model) {
+    let disk = SimulatedDisk::default();
+    let store = open(&disk, settings.clone());
+    let mut model = Model::new();
+    let mut put = |store: &Store, agent: u8, start: i64, count: i64| {
+        let samples: Vec<(u8, i64, f64)> = (0..count)
+            .flat_map(|i| {
+                let value = move |metric: i64| (i * (7 + metric) % 50) as f64 / 10.0;
+                (0..3).map(move |metric| (metric as u8, start + i * 60_000, value(metric)))
+            })
+            .collect();
+        append_to(store, &mut model, agent, &samples).unwrap();
+    };
+    for day in [19_997, 19_998, 19_999] {
+        for part in 0..4 {
+            for agent in 0..2 {
+                put(&store, agent, day * DAY_MS + part * 20 * 60_000, 20);
+            }
+            store.checkpoint_blocking().unwrap();
+        }
+        if day == 19_997 {
+            store.settle_blocking().unwrap();
+            put(&store, 1, day * DAY_MS + 30_000, 10);
+        }
+    }
+    put(&store, 0, NOW - 600_000, 10);
+    store.close_blocking().unwrap();
+    drop(store);
+    (SimulatedDisk::of(disk.bytes()), model)
+}
+
+/// Does the work on copies of a disk. Each time the power goes a little later, and `check` gets what the disk has then.
+fn at_every_moment<T>(
+    image: &SimulatedDisk,
+    open: impl Fn(&SimulatedDisk) -> T,
+    work: impl Fn(&mut T),
+    check: impl Fn(&SimulatedDisk),
+) {
+    let whole = SimulatedDisk::of(image.bytes());
+    let mut opened = open(&whole);
+    let before = whole.operations(false);
+    work(&mut opened);
+    let operations = whole.operations(false) - before;
+    assert!(operations > 3, "there is something to interrupt");
+    drop(opened);
+    check(&whole.cut_power(u64::MAX));
+    for after in (0..operations).step_by(operations.div_ceil(MOMENTS_MAX) as usize) {
+        for kept in KEPT {
+            let disk = SimulatedDisk::of(image.bytes());
+            let mut opened = open(&disk);
+            disk.fail(Fault {
+                after,
+                times: u64::MAX,
+                kind: std::io::ErrorKind::Other,
+                with_reads: false,
+                kept,
+            });
+            work(&mut opened);
+            let left = disk.cut_power(kept);
+            drop(opened);
+            check(&left);
+        }
+    }
+}
+
+#[test]
+fn a_merge_that_is_cut_off_changes_nothing() {
+    let (image, model) = furnished(&Settings::default());
+    at_every_moment(
+        &image,
+        |disk| open(disk, Settings::default()),
+        |store| {
+            // It is cut off, so it may fail.
+            let _ = store.settle_blocking();
+        },
+        |left| {
+            let store = open(left, Settings::default());
+            check(&*store.view(), &model, everything());
+            store.settle_blocking().unwrap();
+            check(&*store.view(), &model, everything());
+            store.close_blocking().unwrap();
+        },
+    );
+}
+
+#[test]
+fn retention_that_is_cut_off_goes_on_later() {
+    let settings = Settings {
+        retention_ms: DAY_MS + DAY_MS / 2,
+        rollup_retention_ms: DAY_MS + DAY_MS / 2,
+        ..Settings::default()
+    };
+    // Filled while there was room for more.
+    let (image, mut model) = furnished(&Settings::default());
+    let oldest = Timestamp::from_millis(NOW - settings.retention_ms).day();
+    for samples in model.values_mut() {
+        samples.retain(|time, _| Timestamp::from_millis(*time).day() >= oldest);
+    }
+    let clock = || Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    at_every_moment(
+        &image,
+        |disk| {
+            let all = Settings::default();
+            let store = open_with(disk, all, clock());
+            store.checkpoint_blocking().unwrap();
+            store.close_blocking().unwrap();
+            drop(store);
+            // The committer looks for old data itself; here it has nothing to find yet.
+            open_with(disk, Settings::default(), clock())
+        },
+        |store| {
+            let mut shared = store.shared().settings.clone();
+            shared.retention_ms = settings.retention_ms;
+            shared.rollup_retention_ms = settings.rollup_retention_ms;
+            let _ = retention::apply_with(store.shared(), &shared);
+        },
+        |left| {
+            let store = open_with(left, settings.clone(), clock());
+            retention::apply(store.shared()).unwrap();
+            check(&*store.view(), &model, everything());
+            store.close_blocking().unwrap();
+        },
+    );
+}
+
+#[test]
+fn compacting_that_is_cut_off_leaves_a_whole_file() {
+    let (image, model) = furnished(&Settings::default());
+    let path = Path::new("simulated");
+    let attach = |disk: &SimulatedDisk| {
+        let counters = Arc::new(FileCounters::default());
+        file::attach(path, disk, &counters, 1 << 20).unwrap()
+    };
+    at_every_moment(
+        &image,
+        attach,
+        |engine| {
+            let facts = file::read_facts(path, &engine.database).unwrap();
+            let _ = compact_opened(path, &mut engine.database, &facts, &mut |_, _| {});
+        },
+        |left| {
+            let store = open(left, Settings::default());
+            check(&*store.view(), &model, everything());
+            store.close_blocking().unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_migration_that_is_cut_off_is_done_again() {
+    let old = SimulatedDisk::of(include_bytes!("../../../migrations/fixtures/v1.redb").to_vec());
+    let path = Path::new("simulated");
+    let attach = |disk: &SimulatedDisk| {
+        let counters = Arc::new(FileCounters::default());
+        file::attach(path, disk, &counters, 1 << 20).unwrap()
+    };
+    at_every_moment(
+        &old,
+        attach,
+        |engine| {
+            let _ = file::migrate(path, &engine.database, 1);
+        },
+        |left| {
+            let engine = attach(left);
+            let facts = file::read_facts(path, &engine.database).unwrap();
+            file::migrate(path, &engine.database, facts.schema_version).unwrap();
+            drop(engine);
+            let store = open(left, Settings::default());
+            let view = store.view();
+            let agents = view.agents(Timestamp::MAX);
+            let samples = |window| -> u64 {
+                let extents = view.extents(agents[0].no, window).unwrap();
+                extents.iter().map(|extent| extent.samples).sum()
+            };
+            assert_eq!(samples(Window::until(Timestamp::MAX)), 110);
+            let unsettled = store.shared().database().begin_read().unwrap();
+            let unsettled = unsettled
+                .open_table(crate::store::tables::UNSETTLED)
+                .unwrap();
+            assert_eq!(redb::ReadableTableMetadata::len(&unsettled).unwrap(), 2);
+            drop(view);
+            store.close_blocking().unwrap();
+        },
+    );
+}
