@@ -135,7 +135,7 @@ fn a_process_alone_is_the_agent_s_up() {
     assert!(there.batch.metadata.iter().any(|m| m.help == "Threads"));
 
     let gone = session.take(round(None, Some(Err("it has ended"))), at(20));
-    assert_eq!(gone.urgency, Urgency::Prompt);
+    assert_eq!(gone.urgency, Urgency::News);
     assert_eq!(
         (value(&gone, "up"), value(&gone, "process_up")),
         (Some(0.0), Some(0.0))
