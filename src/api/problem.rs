@@ -174,6 +174,10 @@ impl From<WriteError> for Problem {
         match error {
             WriteError::Busy {
                 retry_after_seconds,
+            }
+            | WriteError::Unavailable {
+                retry_after_seconds,
+                ..
             } => Self::busy(&detail, retry_after_seconds),
             WriteError::DiskFull {
                 retry_after_seconds,
@@ -181,10 +185,6 @@ impl From<WriteError> for Problem {
             } => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, detail).retry_after(retry_after_seconds)
             }
-            WriteError::Unavailable {
-                retry_after_seconds,
-                ..
-            } => Self::busy(&detail, retry_after_seconds),
             WriteError::Closing => Self::busy(&detail, 5),
             WriteError::Limit(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             WriteError::Owned(_) => Self::new(StatusCode::CONFLICT, detail),

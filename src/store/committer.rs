@@ -205,7 +205,7 @@ impl Committer {
                 Duration::ZERO
             } else {
                 outage
-                    .next_try
+                    .next_try()
                     .saturating_duration_since(now)
                     .min(UPKEEP_INTERVAL)
             };

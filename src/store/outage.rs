@@ -61,29 +61,44 @@ pub(super) struct Outage {
     /// What the disk or the engine said.
     pub(super) reason: String,
     pub(super) cause: Cause,
-    /// Whether the file is open again, so that it can be read, and only writing is still to be tried.
-    pub(super) is_open: bool,
-    pub(super) next_try: Instant,
+    /// When to open the file anew, so that it can be read; `None` once it is open.
+    pub(super) open_at: Option<Instant>,
+    /// When to try to write, once it is open.
+    pub(super) write_at: Instant,
     /// Room when it failed last.
     pub(super) room: Option<Room>,
 }
 
 impl Outage {
-    /// Whether to try again.
-    pub(super) fn is_try_due(&self, now: Instant, room: Option<Room>) -> bool {
+    /// When something is to be done about it, at the latest.
+    pub(super) fn next_try(&self) -> Instant {
+        self.open_at.unwrap_or(self.write_at)
+    }
+
+    /// Whether to open the file anew now.
+    pub(super) fn is_opening_due(&self, now: Instant) -> bool {
+        self.open_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether to try to write now.
+    pub(super) fn is_writing_due(&self, now: Instant, room: Option<Room>) -> bool {
         let has_room = || {
             let (Some(then), Some(room)) = (self.room, room) else {
                 return false;
             };
             room.available >= then.available.saturating_add(GAIN_WORTH_A_TRY)
         };
-        self.next_try <= now || (self.cause == Cause::DiskFull && has_room())
+        let is_time = self.write_at <= now || (self.cause == Cause::DiskFull && has_room());
+        self.open_at.is_none() && is_time
     }
 
     /// What writers are told meanwhile.
     pub(super) fn refusal(&self, now: Instant) -> WriteError {
         let why = self.reason.clone();
-        let wait = self.next_try.saturating_duration_since(now);
+        let wait = self
+            .next_try()
+            .max(self.write_at)
+            .saturating_duration_since(now);
         let retry_after_seconds = wait.as_secs_f64().ceil().max(1.0) as u32;
         if self.cause == Cause::DiskFull {
             WriteError::DiskFull {
@@ -138,13 +153,13 @@ mod tests {
             since: now,
             reason: "no space left".into(),
             cause: Cause::DiskFull,
-            is_open: true,
-            next_try: now + Duration::from_secs(3),
+            open_at: None,
+            write_at: now + Duration::from_secs(3),
             room: room(10),
         };
-        assert!(!outage.is_try_due(now, room(500_000)));
-        assert!(outage.is_try_due(now, room(2 << 20)));
-        assert!(outage.is_try_due(now + Duration::from_secs(3), None));
+        assert!(!outage.is_writing_due(now, room(500_000)));
+        assert!(outage.is_writing_due(now, room(2 << 20)));
+        assert!(outage.is_writing_due(now + Duration::from_secs(3), None));
         let told = outage.refusal(now);
         assert!(
             matches!(
@@ -157,7 +172,9 @@ mod tests {
             "{told:?}"
         );
         outage.cause = Cause::Writing;
-        assert!(!outage.is_try_due(now, room(2 << 20)));
+        assert!(!outage.is_writing_due(now, room(2 << 20)));
+        outage.open_at = Some(now);
+        assert!(!outage.is_writing_due(now + Duration::from_secs(9), None));
         assert!(matches!(
             outage.refusal(now + Duration::from_secs(9)),
             WriteError::Unavailable {

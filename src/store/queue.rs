@@ -201,21 +201,14 @@ fn bounded(samples: Load, commit: Load, metrics: Arc<OwnMetrics>) -> (Entrance, 
 }
 
 impl Queue {
-    /// Brings the gauges up to date.
-    fn measure(&self, lanes: &[Lane; 3]) {
-        for class in Class::ALL {
-            let by = By { by: class.name() };
-            let load = lanes[class as usize].load;
-            let metrics = &self.metrics;
-            metrics
-                .queue_length
-                .get_or_create(&by)
-                .set(load.commands as i64);
-            metrics
-                .queue_bytes
-                .get_or_create(&by)
-                .set(load.bytes as i64);
-        }
+    /// Brings the gauges of a class up to date.
+    fn measure(&self, class: Class, load: Load) {
+        let by = By { by: class.name() };
+        let metrics = &self.metrics;
+        let length = metrics.queue_length.get_or_create(&by);
+        length.set(load.commands as i64);
+        let bytes = metrics.queue_bytes.get_or_create(&by);
+        bytes.set(load.bytes as i64);
     }
 }
 
@@ -239,7 +232,7 @@ impl Entrance {
                 });
             }
             lane.push(command, load);
-            self.0.measure(&state.lanes);
+            self.0.measure(class, lane.load);
             Ok(())
         })
     }
@@ -364,7 +357,9 @@ impl Exit {
                 return Some(command);
             }
         }
-        self.queue.measure(&state.lanes);
+        for class in Class::ALL {
+            self.queue.measure(class, state.lanes[class as usize].load);
+        }
         None
     }
 

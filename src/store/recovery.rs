@@ -84,20 +84,18 @@ impl Committer {
 
     /// Goes on with the recovery, if one is due.
     pub(super) fn recover(&mut self, now: Instant) {
-        let room = self.reserve.room();
-        let Some(outage) = &self.outage else { return };
-        if !outage.is_try_due(now, room) {
-            return;
-        }
-        if !outage.is_open {
+        let is_due = |outage: &Outage| outage.is_opening_due(now);
+        if self.outage.as_ref().is_some_and(is_due) {
             self.reopen(now);
         }
-        if self.outage.as_ref().is_some_and(|outage| outage.is_open) {
+        let room = self.reserve.room();
+        let is_due = |outage: &Outage| outage.is_writing_due(now, room);
+        if self.outage.as_ref().is_some_and(is_due) {
             self.resume(now);
         }
     }
 
-    /// Lets go of an engine that refuses everything, and opens the file anew.
+    /// Lets go of an engine that refuses everything.
     fn suspend(&mut self, reason: String, cause: Cause, now: Instant) {
         let since = self.outage.take().map_or_else(
             || {
@@ -110,8 +108,8 @@ impl Committer {
             since,
             reason,
             cause,
-            is_open: false,
-            next_try: now + self.pauses.after(cause, now),
+            open_at: Some(now),
+            write_at: now + self.pauses.after(cause, now),
             // Asked now: what the failed write took counts.
             room: self.shared.medium.room().ok(),
         };
@@ -123,7 +121,6 @@ impl Committer {
         }
         self.pins = Pins::default();
         self.shared.copy_safe_ms.store(0, Ordering::Relaxed);
-        self.reopen(now);
         self.tell_condition();
     }
 
@@ -137,7 +134,7 @@ impl Committer {
         };
         match opened {
             Ok((engine, loaded)) => {
-                outage.is_open = true;
+                outage.open_at = None;
                 self.shared.metrics.reopenings.inc();
                 self.take_over(engine, loaded);
             }
@@ -150,7 +147,7 @@ impl Committer {
                     );
                 }
                 outage.reason = reason;
-                outage.next_try = now + self.pauses.after(Cause::Writing, now);
+                outage.open_at = Some(now + self.pauses.after(Cause::Writing, now));
                 self.tell_condition();
             }
         }

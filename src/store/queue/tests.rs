@@ -192,7 +192,7 @@ fn memory_is_bounded_too() {
 #[test]
 fn what_is_urgent_is_due_at_once_and_so_is_plenty() {
     let (entrance, exit) = bounded(ALL, SMALL, Arc::default());
-    let delay = Duration::from_secs(3_600);
+    let delay = Duration::from_hours(1);
     assert_eq!(exit.due(delay), None);
     entrance.put(append("a", Urgency::Relaxed, 1)).unwrap();
     assert!(exit.due(delay).unwrap() > Instant::now());
