@@ -60,8 +60,19 @@ pub struct Stretch<'a> {
     pub max: f64,
     /// Value of the last sample.
     pub last: f64,
-    /// First and last number with their times, and the sum of the values before each drop between them.
-    pub counter: Option<((i64, f64), (i64, f64), f64)>,
+    /// What a rate takes; a stretch without it adds nothing to one.
+    pub counter: Option<CounterStretch>,
+}
+
+/// A stretch as one of a counter.
+#[derive(Clone, Copy, Debug)]
+pub struct CounterStretch {
+    /// First number with its time, milliseconds since the epoch.
+    pub first: (i64, f64),
+    /// Last number with its time.
+    pub last: (i64, f64),
+    /// Sum of the values before each drop between them.
+    pub dropped: f64,
 }
 
 /// A bucket that may still grow.
@@ -190,9 +201,10 @@ impl BucketFold {
             .sum_parts
             .iter()
             .for_each(|part| open.sum.add(*part));
-        if let Some(((first_ms, first), (last_ms, last), dropped)) = stretch.counter {
-            open.increase.push_stretch(first, last, dropped);
-            open.measure(first_ms, last_ms);
+        if let Some(counter) = stretch.counter {
+            let (first, last) = (counter.first, counter.last);
+            open.increase.push_stretch(first.1, last.1, counter.dropped);
+            open.measure(first.0, last.0);
         }
     }
 

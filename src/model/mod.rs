@@ -23,7 +23,7 @@ mod time;
 pub use agent::{Agent, AgentStatus, Contact, INTERVAL_MS, Registration, RegistrationSource};
 pub use alert::{Alert, AlertEvent, AlertEventKind, Severity};
 pub use batch::{Batch, MetricMetadata, Row};
-pub use bucket::{Bucket, BucketFold, Stretch, end_of_bucket};
+pub use bucket::{Bucket, BucketFold, CounterStretch, Stretch, end_of_bucket};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counter::Increase;
 pub use distribution::Distribution;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     codec::{BucketRow, Buckets, SeriesBuckets},
-    model::{BucketFold, BucketVisit, SeriesNo, Stretch},
+    model::{BucketFold, BucketVisit, CounterStretch, SeriesNo, Stretch},
 };
 
 /// The coarsest tier whose buckets fit into steps of `step_ms`.
@@ -102,8 +102,10 @@ fn stretch(row: &BucketRow) -> Stretch<'_> {
         min: row.min,
         max: row.max,
         last: row.last,
-        counter: row
-            .counter
-            .map(|c| ((c.first_ms, c.first), (c.last_ms, row.last), c.dropped)),
+        counter: row.counter.map(|c| CounterStretch {
+            first: (c.first_ms, c.first),
+            last: (c.last_ms, row.last),
+            dropped: c.dropped,
+        }),
     }
 }

@@ -18,6 +18,7 @@ mod fixtures;
 mod fuzzed;
 mod harness;
 mod hostile_targets;
+mod keeping;
 mod layouts;
 mod lifecycle;
 mod offline;

@@ -67,14 +67,14 @@ async fn furnished() -> Server {
 }
 
 /// Agents that push as fast as they are answered, until told to stop.
-struct Load {
+pub(crate) struct Load {
     pushes: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    fn on(server: &Server) -> Self {
+    pub(crate) fn on(server: &Server) -> Self {
         let pushes = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let tasks = (0..2)
@@ -105,7 +105,7 @@ impl Load {
     }
 
     /// Waits for so many more answers; enough of them that what was under way before is done.
-    async fn more(&self, count: u64) {
+    pub(crate) async fn more(&self, count: u64) {
         let before = self.pushes.load(Ordering::SeqCst);
         eventually("pushes", async || {
             (self.pushes.load(Ordering::SeqCst) >= before + count).then_some(())
@@ -113,7 +113,7 @@ impl Load {
         .await;
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.store(true, Ordering::SeqCst);
         for task in self.tasks {
             task.await.unwrap();

@@ -219,6 +219,15 @@ impl Server {
         self.running = Some(Running::start(command(&arguments, self.folder.path())));
     }
 
+    /// Starts it again with other flags on the same file.
+    pub(crate) fn with_flags(mut self, flags: &[&str]) -> Self {
+        let own = ["serve", "--config", "longwatch.toml", "--db", "live.redb"];
+        let all = own.iter().chain(&["--listen", "127.0.0.1:0"]).chain(flags);
+        self.arguments = all.map(|a| (*a).to_owned()).collect();
+        self.restart();
+        self
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

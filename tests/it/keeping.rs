@@ -1,0 +1,172 @@
+//! What becomes of history with time: merged, rolled up, expired by age and by bytes, compacted; and copied while it grows.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::fs;
+
+use longwatch::model::{DAY_MS, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    offline::Load,
+    server::{QUIET, Server, eventually, now_ms, run},
+};
+
+const DAYS: i64 = 31;
+/// Copies that are taken under load.
+const COPIES_DEFAULT: u64 = 10;
+/// Milliseconds between two samples of the month.
+const STEP_MS: i64 = 120_000;
+
+fn rfc3339(ms: i64) -> String {
+    Timestamp::from_millis(ms).to_rfc3339()
+}
+
+/// Pushes a month of two series, a day a push, and returns its end.
+async fn a_month(server: &Server) -> i64 {
+    let end = now_ms() / STEP_MS * STEP_MS;
+    for day in (0..DAYS).rev() {
+        let first = end - (day + 1) * DAY_MS;
+        let metrics: Vec<Value> = (1..=DAY_MS / STEP_MS)
+            .flat_map(|i| {
+                let time = rfc3339(first + i * STEP_MS);
+                let wave = (i % 97) as f64 / 2.0 + day as f64;
+                [
+                    json!({"name": "system_cpu_usage", "value": wave, "timestamp": time}),
+                    json!({"name": "jobs_total", "type": "counter", "value": i, "timestamp": time}),
+                ]
+            })
+            .collect();
+        let told = server.push("old-hand", &json!(metrics)).await;
+        assert_eq!(told["rejected"], 0, "{told}");
+    }
+    end
+}
+
+async fn first_sample(server: &Server, to: &str) -> i64 {
+    let query = format!("agent_id=old-hand&metric_name=system_cpu_usage&from=-40d&to={to}");
+    server.samples(&query).await[0].0
+}
+
+fn report_of_the_month(server: &Server, to: &str) -> Vec<u8> {
+    let arguments = [
+        "report",
+        "--db",
+        "live.redb",
+        "--window",
+        "30d",
+        "--to",
+        to,
+        "--format",
+        "json",
+    ];
+    server.run(&arguments).ok()
+}
+
+async fn in_hours(server: &Server, to: &str, aggregate: &str) -> Vec<(i64, Value)> {
+    let query = format!(
+        "agent_id=old-hand&metric_name=system_cpu_usage&from=-29d&to={to}&step=1h&aggregate={aggregate}"
+    );
+    server.samples(&query).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_month_is_compacted_and_expires_by_age_and_by_bytes() {
+    let mut server = Server::with(QUIET, &["--retention", "40d"]);
+    let end = a_month(&server).await;
+    let to = rfc3339(end);
+    let means = in_hours(&server, &to, "avg").await;
+    let rates = in_hours(&server, &to, "max").await;
+    server.kill();
+
+    // Compacting says the same, digit for digit, and takes less.
+    let before = report_of_the_month(&server, &to);
+    let compacted = server
+        .run(&["db", "compact", "live.redb", "--format", "json"])
+        .ok();
+    let compacted: Value = serde_json::from_slice(&compacted).unwrap();
+    assert_eq!(compacted["merged_days"], DAYS + 1, "{compacted}");
+    assert_eq!(compacted["left"], json!([]));
+    assert!(compacted["bytes_after"].as_u64() < compacted["bytes_before"].as_u64());
+    assert!(report_of_the_month(&server, &to) == before);
+    server.run(&["db", "verify", "live.redb"]).ok();
+    server.restart();
+    assert_eq!(in_hours(&server, &to, "avg").await, means);
+    assert_eq!(in_hours(&server, &to, "max").await, rates);
+    assert!(first_sample(&server, &to).await < end - 30 * DAY_MS);
+    server.kill();
+
+    // By age: samples go, what their days added up to stays.
+    let mut server = server.with_flags(&["--retention", "10d"]);
+    eventually("old samples to go", async || {
+        (first_sample(&server, &to).await > end - 12 * DAY_MS).then_some(())
+    })
+    .await;
+    assert!(first_sample(&server, &to).await <= end - 10 * DAY_MS);
+    assert_eq!(in_hours(&server, &to, "avg").await, means);
+    server.kill();
+
+    // By bytes: as few as there is room for, and the day under way in any case.
+    let folder = server.folder().join("longwatch.toml");
+    fs::write(folder, format!("{QUIET}retention_size = \"64KB\"\n")).unwrap();
+    server.restart();
+    eventually("more samples to go", async || {
+        (first_sample(&server, &to).await > end - 9 * DAY_MS).then_some(())
+    })
+    .await;
+    server.run(&["db", "verify", "live.redb"]);
+    let (status, log) = server.terminate();
+    assert_eq!(status.code(), Some(0), "{log}");
+    server.run(&["db", "verify", "live.redb"]).ok();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_files_that_nobody_uses_are_compacted() {
+    let server = Server::start();
+    let refused = server.run(&["db", "compact", "live.redb"]);
+    assert_eq!(refused.status, Some(3));
+    assert!(refused.err.contains("in use"), "{}", refused.err);
+    let missing = server.run(&["db", "compact", "nothing.redb"]);
+    assert_eq!(missing.status, Some(3));
+    assert!(!server.folder().join("nothing.redb").exists());
+    fs::write(
+        server.folder().join("text.redb"),
+        "a text, long enough to be looked at",
+    )
+    .unwrap();
+    let foreign = server.run(&["db", "compact", "text.redb"]);
+    assert_eq!(foreign.status, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_taken_under_load_are_whole() {
+    let config = format!("{QUIET}wal_samples_max = 1000\ncheckpoint_interval = \"1s\"\n");
+    let server = Server::with(&config, &[]);
+    let load = Load::on(&server);
+    let copies =
+        std::env::var("LONGWATCH_TEST_COPIES").map_or(COPIES_DEFAULT, |n| n.parse().unwrap());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("copy.redb");
+    let name = copy.to_str().unwrap();
+    for round in 0..copies {
+        load.more(20).await;
+        let acknowledged = server
+            .get_json("/api/v1/series?agent_id=load-0&metric_name=load&from=-1h")
+            .await["series"][0]["samples"]
+            .as_u64()
+            .unwrap();
+        fs::copy(server.db(), &copy).unwrap();
+        let verified = run(&["db", "verify", name], elsewhere.path());
+        assert_eq!(verified.status, Some(0), "copy {round}: {}", verified.err);
+        let report = run(
+            &["report", "--db", name, "--window", "1h", "--format", "json"],
+            elsewhere.path(),
+        );
+        let report: Value = serde_json::from_slice(&report.ok()).unwrap();
+        let held = &report["performance_report"]["agent_performance"]["load-0"]["total_metrics"];
+        assert!(
+            held.as_u64() >= Some(2 * acknowledged),
+            "copy {round}: {held} < 2 x {acknowledged}"
+        );
+    }
+    load.end().await;
+}
