@@ -16,12 +16,13 @@ use std::{
 use redb::ReadableDatabase;
 
 use super::{
+    Condition,
     command::Reply,
     merge::{Extent, Merged, Task, is_over, merge, unsettled},
     shared::Shared,
     tables::UnsettledRow,
 };
-use crate::model::{AgentNo, DAY_MS, Timestamp};
+use crate::model::{AgentNo, DAY_MS, ReadError, Timestamp};
 
 /// Small blocks of a day under way that are merged together.
 const RECENT_BLOCKS: u32 = 32;
@@ -31,6 +32,8 @@ const LATE_MS: i64 = 15 * 60_000;
 const QUIET: Duration = Duration::from_mins(10);
 /// How often it is looked whether there is something to merge.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// A day that the disk did not let be read is tried again after this; its trouble may have passed.
+const RETRY: Duration = Duration::from_hours(1);
 /// Merges up to so many bytes are written by one transaction.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -114,8 +117,8 @@ impl Merger {
 struct Seen {
     row: UnsettledRow,
     since: Instant,
-    /// It could not be merged as it is.
-    failed: bool,
+    /// When it could not be merged as it is, and whether it is damaged.
+    failed: Option<(Instant, bool)>,
 }
 
 /// The thread's state.
@@ -151,6 +154,10 @@ impl Worker {
 
     /// Merges what is due; with `all`, everything, without pauses.
     fn round(&mut self, all: bool) -> Result<(), Ended> {
+        // While the file is being recovered, nothing can be read and nothing written.
+        if matches!(*self.shared.condition.lock(), Condition::Suspended(_)) {
+            return Ok(());
+        }
         let mut batch = Vec::new();
         for task in self.tasks(all) {
             self.is_busy.store(true, Ordering::Relaxed);
@@ -187,13 +194,13 @@ impl Worker {
             let seen = self.seen.entry(*place).or_insert(Seen {
                 row: *row,
                 since: now,
-                failed: false,
+                failed: None,
             });
             if seen.row != *row {
                 *seen = Seen {
                     row: *row,
                     since: now,
-                    failed: false,
+                    failed: None,
                 };
             }
         }
@@ -219,7 +226,10 @@ impl Worker {
     }
 
     fn due(&self, day: i32, agent: AgentNo, seen: &Seen, now: Instant) -> Option<Extent> {
-        if seen.failed {
+        let is_hopeless = |(at, is_damaged): (Instant, bool)| {
+            is_damaged || now.saturating_duration_since(at) < RETRY
+        };
+        if seen.failed.is_some_and(is_hopeless) {
             return None;
         }
         let clock = self.shared.clock.now();
@@ -248,7 +258,8 @@ impl Worker {
                 let day = Timestamp::from_millis(i64::from(task.day) * DAY_MS);
                 tracing::warn!(agent = %agent.id, day = &day.to_rfc3339()[..10], %error, "a day cannot be merged");
                 if let Some(seen) = self.seen.get_mut(&(task.day, task.agent)) {
-                    seen.failed = true;
+                    let is_damaged = matches!(error, ReadError::Damaged(_));
+                    seen.failed = Some((Instant::now(), is_damaged));
                 }
                 None
             }

@@ -53,7 +53,7 @@ fn is_told_to_come_again(error: &WriteError) -> bool {
 
 const EVERYTHING: Window = Window::until(Timestamp::from_millis(NOW + 600_000));
 
-/// A story of appends and checkpoints, told to the store and to the model. What was not acknowledged may be
+/// A story of appends, checkpoints and merges, told to the store and to the model. What was not acknowledged may be
 /// there or not, as a whole.
 struct Script {
     store: Store,
@@ -77,8 +77,9 @@ impl Script {
         }
     }
 
-    fn checkpoint(&mut self) {
-        if let Err(error) = self.store.checkpoint_blocking() {
+    /// Moves everything to blocks and merges them.
+    fn settle(&mut self) {
+        if let Err(error) = self.store.settle_blocking() {
             assert!(is_told_to_come_again(&error), "{error}");
             self.refused += 1;
             until_sound(&self.store);
@@ -104,7 +105,7 @@ impl Script {
                     .collect();
                 self.append(agent_no, &samples);
             }
-            self.checkpoint();
+            self.settle();
             self.register(part as u8 % 3);
             // Late, over what is in blocks already.
             self.append(0, &[(0, NOW - part * 100_000 - 40_000, -1.0)]);
