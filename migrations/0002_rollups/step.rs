@@ -22,6 +22,9 @@ const fn page_bytes(length: usize) -> u64 {
     }
 }
 
+/// Day and agent with what [`UNSETTLED`] is to say of them.
+type Unsettled = ((i32, u32), (u32, u64, u64));
+
 /// Makes the tables, notes every day that has blocks as one that is to be merged, adds up what days take, and
 /// sets the version.
 pub(super) fn apply(transaction: &WriteTransaction) -> Result<(), redb::Error> {
@@ -29,7 +32,7 @@ pub(super) fn apply(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     let blocks = transaction.open_table(BLOCKS)?;
     let mut unsettled = transaction.open_table(UNSETTLED)?;
     let mut day_bytes = transaction.open_table(DAY_BYTES)?;
-    let mut seen: Option<((i32, u32), (u32, u64, u64))> = None;
+    let mut seen: Option<Unsettled> = None;
     let mut size: Option<(i32, u64)> = None;
     for block in blocks.iter()? {
         let (key, value) = block?;

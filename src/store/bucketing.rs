@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     codec::{BucketRow, Buckets, SeriesBuckets},
-    model::{BucketFold, BucketVisit, CounterStretch, SeriesNo, Stretch},
+    model::{BucketFold, BucketVisit, CounterStretch, DAY_MS, SeriesNo, Stretch, Window},
 };
 
 /// The coarsest tier whose buckets fit into steps of `step_ms`.
@@ -19,6 +19,15 @@ pub(super) const fn tier_for(step_ms: i64) -> Option<Tier> {
         Some(Tier::FiveMinutes)
     } else {
         None
+    }
+}
+
+/// Milliseconds of a tier's buckets.
+pub(super) const fn length_of(tier: Tier) -> i64 {
+    match tier {
+        Tier::Day => DAY_MS,
+        Tier::Hour => HOUR_MS,
+        Tier::FiveMinutes => FIVE_MINUTES_MS,
     }
 }
 
@@ -79,6 +88,28 @@ impl Folds {
             }
         }
         left
+    }
+
+    /// Adds what a day's row has of a window, bucket by bucket, for a day whose samples have expired; what the window
+    /// cuts through is left out.
+    pub(super) fn add_part_of_day(
+        &mut self,
+        row: &AccessGuard<'static, &'static [u8]>,
+        tier_ms: i64,
+        window: Window,
+    ) {
+        let Ok(day) = Buckets::open(row.value()) else {
+            return;
+        };
+        let lies_within = |row: &&BucketRow| {
+            row.end_ms - tier_ms >= window.from.as_millis() && row.end_ms <= window.to.as_millis()
+        };
+        for fold in &mut self.folds {
+            if let Ok(Some(found)) = day.of(fold.no) {
+                let rows = found.rows.iter().filter(lies_within);
+                rows.for_each(|row| fold.push(&stretch(row)));
+            }
+        }
     }
 
     /// Hands over every series that has buckets.

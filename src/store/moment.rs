@@ -10,7 +10,7 @@ use std::{
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::{
-    bucketing::{Folds, tier_for},
+    bucketing::{Folds, length_of, tier_for},
     catalog::Catalog,
     head::{Heads, SeriesHead},
     inventory::Inventory,
@@ -206,7 +206,7 @@ impl Moment {
         for segment in segments {
             match segment {
                 Segment::Samples(stretch) => {
-                    self.extents_of_samples(agent, stretch, &mut extents)?
+                    self.extents_of_samples(agent, stretch, &mut extents)?;
                 }
                 Segment::Day(day, row) => {
                     let mut of_day = Vec::new();
@@ -231,6 +231,33 @@ impl Moment {
             });
         }
         Ok(extents)
+    }
+
+    /// Adds to folds what is left of days that a stretch cuts through and whose samples have expired: the first and
+    /// the last of the stretch.
+    fn add_expired(
+        &self,
+        folds: &mut Folds,
+        tier: Tier,
+        agent: AgentNo,
+        stretch: Window,
+        has_expired: &dyn Fn(i32) -> bool,
+    ) -> Result<(), ReadError> {
+        let (first, last) = (stretch.from.plus_millis(1).day(), stretch.to.day());
+        let mut days = vec![first, last];
+        days.dedup();
+        guarded(|| {
+            let table = self.rollups()?;
+            for day in days.into_iter().filter(|day| has_expired(*day)) {
+                let row = table
+                    .get((tier.key(), day, agent.0))
+                    .map_err(|e| backend(&e))?;
+                if let Some(row) = row {
+                    folds.add_part_of_day(&row, length_of(tier), stretch);
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Appends extents of blocks and heads, ascending by series.
@@ -483,15 +510,21 @@ impl History for Moment {
         visit: &mut BucketVisit<'_>,
     ) -> Result<(), ReadError> {
         let mut folds = Folds::new(series, step_ms, with_rate);
-        let segments = match tier_for(step_ms) {
+        let blocks = self.block_days(Window::until(Timestamp::MAX))?;
+        let has_expired = |day: i32| blocks.is_none_or(|(first, _)| day < first);
+        let tier = tier_for(step_ms);
+        let segments = match tier {
             Some(tier) => self.segments(tier, agent, window)?,
             None => vec![Segment::Samples(window)],
         };
-        let blocks = self.block_days(Window::until(Timestamp::MAX))?;
-        let has_expired = |day: i32| blocks.is_none_or(|(first, _)| day < first);
         for segment in segments {
             let (wanted, stretch) = match segment {
-                Segment::Samples(stretch) => (folds.all(), stretch),
+                Segment::Samples(stretch) => {
+                    if let Some(tier) = tier {
+                        self.add_expired(&mut folds, tier, agent, stretch, &has_expired)?;
+                    }
+                    (folds.all(), stretch)
+                }
                 Segment::Day(day, row) => (folds.add_day(&row, has_expired(day)), whole_day(day)),
             };
             if !wanted.is_empty() {

