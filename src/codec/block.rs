@@ -36,6 +36,8 @@ pub const STATISTICS_SAMPLES_MIN: usize = 16;
 /// Samples of one series in one block; also bounds what a damaged count may allocate.
 pub const SERIES_SAMPLES_MAX: usize = 1 << 16;
 
+const DIRECTORY_CUT_OFF: Corrupt = Corrupt::new("a block's directory is cut off");
+
 /// Why a block could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
@@ -125,13 +127,7 @@ impl Statistics {
             take_f64(input)?,
             take_f64(input)?,
         ];
-        let parts = varint::take_u64(input)? as usize;
-        if parts > input.len() / 8 {
-            return Err(Corrupt::new(
-                "a sum has more parts than its block has bytes",
-            ));
-        }
-        let sum_parts = (0..parts)
+        let sum_parts = (0..take_part_count(input)?)
             .map(|_| take_f64(input))
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -143,6 +139,25 @@ impl Statistics {
             dropped: 0.0,
         })
     }
+
+    /// Passes over what [`Self::take`] takes.
+    fn skip(input: &mut &[u8]) -> Result<(), Corrupt> {
+        *input = input.get(4 * 8..).ok_or(DIRECTORY_CUT_OFF)?;
+        let parts = take_part_count(input)?;
+        *input = input.get(parts * 8..).unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// Parts of a sum, which are all there.
+fn take_part_count(input: &mut &[u8]) -> Result<usize, Corrupt> {
+    let parts = varint::take_u64(input)? as usize;
+    if parts > input.len() / 8 {
+        return Err(Corrupt::new(
+            "a sum has more parts than its block has bytes",
+        ));
+    }
+    Ok(parts)
 }
 
 fn put_f64(out: &mut Vec<u8>, value: f64) {
@@ -150,9 +165,7 @@ fn put_f64(out: &mut Vec<u8>, value: f64) {
 }
 
 fn take_f64(input: &mut &[u8]) -> Result<f64, Corrupt> {
-    let (bytes, rest) = input
-        .split_first_chunk::<8>()
-        .ok_or(Corrupt::new("a block's directory is cut off"))?;
+    let (bytes, rest) = input.split_first_chunk::<8>().ok_or(DIRECTORY_CUT_OFF)?;
     *input = rest;
     Ok(f64::from_bits(u64::from_le_bytes(*bytes)))
 }
@@ -420,9 +433,7 @@ impl<'a> Block<'a> {
         at: &mut usize,
         directory_end: usize,
     ) -> Result<Entry, Corrupt> {
-        let (flags, after) = rest
-            .split_first()
-            .ok_or(Corrupt::new("a block's directory is cut off"))?;
+        let (flags, after) = rest.split_first().ok_or(DIRECTORY_CUT_OFF)?;
         *rest = after;
         if flags & !(GAPS | STALE | STATISTICS | DROPPED) != 0 {
             return Err(Corrupt::new("a block's directory has an unknown flag"));
@@ -447,7 +458,7 @@ impl<'a> Block<'a> {
         let mut statistics_at = None;
         if flags & STATISTICS != 0 {
             statistics_at = Some(directory_end - rest.len());
-            Statistics::take(rest)?;
+            Statistics::skip(rest)?;
         }
         if flags & DROPPED != 0 {
             take_f64(rest)?;

@@ -117,12 +117,8 @@ fn take_plain(tag: u8, mut input: &[u8], count: usize, out: &mut Vec<f64>) -> Re
             return Ok(());
         }
         INTEGERS => integers::take(&mut input, count, |meaning, numbers| match meaning {
-            0 => out.extend(numbers.iter().map(|n| *n as f64)),
             BITS => out.extend(numbers.iter().map(|n| f64::from_bits(*n as u64))),
-            _ => {
-                let power = decimal::power(meaning);
-                out.extend(numbers.iter().map(|n| decimal::value_of(*n, power)));
-            }
+            exponent => decimal::push_values(numbers, exponent, out),
         })?,
         _ => return Err(Corrupt::new("unknown encoding of a column of values")),
     }
