@@ -21,7 +21,7 @@
 //! answers reads nothing else. Statistics are there only for a series with at least
 //! [`STATISTICS_SAMPLES_MIN`] samples, all finite: then they equal what decoding would give.
 
-use super::{Corrupt, times, values, varint};
+use super::{Corrupt, Effort, times, values, varint};
 use crate::model::{ExactSum, Increase, SeriesNo, greater, is_stale_marker, lesser};
 
 const FORMAT: u8 = 1;
@@ -220,7 +220,7 @@ fn place<'a>(columns: &mut Vec<TimeColumnPlan<'a>>, times: &'a [i64]) -> (usize,
 
 /// Writes a block. `series` is sorted by number, each non-empty with at most
 /// [`SERIES_SAMPLES_MAX`] samples.
-pub fn encode_block(series: &[SeriesColumns<'_>]) -> Vec<u8> {
+pub fn encode_block(series: &[SeriesColumns<'_>], effort: Effort) -> Vec<u8> {
     // Long series first, so that those with gaps find a column to lie on.
     let mut by_length: Vec<usize> = (0..series.len()).collect();
     by_length.sort_by_key(|i| std::cmp::Reverse(series[*i].times.len()));
@@ -250,6 +250,7 @@ pub fn encode_block(series: &[SeriesColumns<'_>]) -> Vec<u8> {
             columns,
             *column,
             bitmap.as_deref(),
+            effort,
         );
     }
 
@@ -279,6 +280,7 @@ fn put_series(
     columns: &SeriesColumns<'_>,
     time_column: usize,
     bitmap: Option<&[u8]>,
+    effort: Effort,
 ) {
     let stale = columns
         .values
@@ -299,7 +301,7 @@ fn put_series(
         data.extend_from_slice(bitmap);
     }
     let start = data.len();
-    values::encode(columns.values, data);
+    values::encode(columns.values, effort, data);
     varint::put_u64(directory, (data.len() - start) as u64);
     if bitmap.is_some() {
         put_range(directory, columns.times);
@@ -575,6 +577,19 @@ impl<'a> Block<'a> {
         Ok(self.decoded_times[column].as_deref().unwrap_or_default())
     }
 
+    /// Appends a series' values as integers, if its column has them so, and returns the power of ten
+    /// that they are to be divided by; see [`values::decode_decimals`]. None, and `out` as it was, if
+    /// it has not: then [`Self::decode`] serves. The data's checksum is checked the first time.
+    pub fn decode_decimals(
+        &mut self,
+        entry: &Entry,
+        out: &mut Vec<i64>,
+    ) -> Result<Option<u8>, BlockError> {
+        self.check_data()?;
+        let column = &self.data[entry.values_start..entry.values_end];
+        Ok(values::decode_decimals(column, entry.count, out)?)
+    }
+
     /// Checks the checksum of the data.
     pub fn check_data(&mut self) -> Result<(), BlockError> {
         if !self.data_is_checked {
@@ -619,6 +634,10 @@ mod tests {
     type Owned = (u32, Vec<i64>, Vec<f64>);
 
     fn encode(series: &[Owned]) -> Vec<u8> {
+        encode_with(series, Effort::Quick)
+    }
+
+    fn encode_with(series: &[Owned], effort: Effort) -> Vec<u8> {
         let columns: Vec<_> = series
             .iter()
             .map(|(no, times, values)| SeriesColumns {
@@ -627,7 +646,7 @@ mod tests {
                 values,
             })
             .collect();
-        encode_block(&columns)
+        encode_block(&columns, effort)
     }
 
     fn decode(bytes: &[u8]) -> Result<Vec<Owned>, BlockError> {
@@ -671,6 +690,27 @@ mod tests {
     }
 
     #[test]
+    fn decimals_come_as_integers() {
+        let times: Vec<i64> = (0..50).collect();
+        let decimals = (0..50).map(|i| f64::from(i * i % 13) / 10.0).collect();
+        let others = (0..50).map(|i| f64::from(i).sqrt()).collect();
+        let bytes = encode(&[(4, times.clone(), decimals), (5, times, others)]);
+        let mut block = Block::parse(&bytes).unwrap();
+        let [decimals, others] = block.entries().to_vec()[..] else {
+            panic!("two series");
+        };
+        let mut numbers = Vec::new();
+        assert_eq!(block.decode_decimals(&decimals, &mut numbers), Ok(Some(1)));
+        assert!(numbers.iter().copied().eq((0..50).map(|i| i * i % 13)));
+        assert_eq!(block.decode_decimals(&others, &mut numbers), Ok(None));
+        let mut damaged = bytes.clone();
+        let last = damaged.len() - 6;
+        damaged[last] ^= 1;
+        let mut block = Block::parse(&damaged).unwrap();
+        assert!(block.decode_decimals(&decimals, &mut numbers).is_err());
+    }
+
+    #[test]
     fn statistics_equal_what_decoding_gives() {
         let values: Vec<f64> = (0..50).map(|i| f64::from(i % 13) * 0.1).collect();
         let bytes = encode(&[(4, (0..50).collect(), values.clone())]);
@@ -703,6 +743,8 @@ mod tests {
         #[test]
         fn blocks_round_trip(series in any_series()) {
             prop_assert_eq!(bits(&decode(&encode(&series)).unwrap()), bits(&series));
+            let settled = encode_with(&series, Effort::Settled);
+            prop_assert_eq!(bits(&decode(&settled).unwrap()), bits(&series));
         }
 
         #[test]
