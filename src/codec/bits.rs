@@ -193,31 +193,42 @@ pub(super) fn take_frame(input: &mut &[u8], numbers: &mut [i64]) -> Result<(), C
         return Err(Corrupt::new("integers of more than 64 bits"));
     }
     let reference = varint::take_i64(input)?;
-    let mut patches = [(0_u8, 0_i64); FRAME];
-    let mut patch_count = 0;
-    if head & PATCHED != 0 {
-        let (&count, rest) = input.split_first().ok_or(TRUNCATED)?;
-        *input = rest;
-        patch_count = usize::from(count);
-        if patch_count > numbers.len() {
-            return Err(Corrupt::new("more patches than integers"));
-        }
-        for patch in &mut patches[..patch_count] {
-            let (&at, rest) = input.split_first().ok_or(TRUNCATED)?;
-            *input = rest;
-            *patch = (at, varint::take_i64(input)?);
-        }
+    if head & PATCHED == 0 {
+        return take_offsets(input, width, reference, numbers);
     }
+    let (&count, rest) = input.split_first().ok_or(TRUNCATED)?;
+    *input = rest;
+    let mut patches = [(0_u8, 0_i64); FRAME];
+    let patches = patches
+        .get_mut(..usize::from(count))
+        .filter(|patches| patches.len() <= numbers.len())
+        .ok_or(Corrupt::new("more patches than integers"))?;
+    for patch in patches.iter_mut() {
+        let (&at, rest) = input.split_first().ok_or(TRUNCATED)?;
+        *input = rest;
+        *patch = (at, varint::take_i64(input)?);
+    }
+    take_offsets(input, width, reference, numbers)?;
+    for (at, distance) in patches {
+        *numbers
+            .get_mut(usize::from(*at))
+            .ok_or(Corrupt::new("patch outside its frame"))? = reference.wrapping_add(*distance);
+    }
+    Ok(())
+}
+
+/// Takes packed offsets off the front of `input`: a number is `reference` + its offset.
+fn take_offsets(
+    input: &mut &[u8],
+    width: u32,
+    reference: i64,
+    numbers: &mut [i64],
+) -> Result<(), Corrupt> {
     let (packed, rest) = input
         .split_at_checked(packed_len(numbers.len(), width))
         .ok_or(TRUNCATED)?;
-    *input = rest;
     unpack(packed, width, reference, numbers);
-    for &(at, offset) in &patches[..patch_count] {
-        *numbers
-            .get_mut(usize::from(at))
-            .ok_or(Corrupt::new("patch outside its frame"))? = reference.wrapping_add(offset);
-    }
+    *input = rest;
     Ok(())
 }
 
@@ -244,10 +255,50 @@ fn pack(offsets: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
 
 /// Fills `numbers` with reference + offset; `packed` has [`packed_len`] bytes.
 fn unpack(packed: &[u8], width: u32, reference: i64, numbers: &mut [i64]) {
-    if width == 0 {
-        numbers.fill(reference);
-        return;
+    macro_rules! of_width {
+        ($($narrow:literal)*) => {
+            match width {
+                0 => numbers.fill(reference),
+                $($narrow => unpack_narrow::<$narrow>(packed, reference, numbers),)*
+                _ => unpack_wide(packed, width, reference, numbers),
+            }
+        };
     }
+    of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+}
+
+/// [`unpack`] for widths that come often, each compiled by itself: eight offsets take `WIDTH` bytes, so
+/// it is known where within these each of them begins.
+fn unpack_narrow<const WIDTH: usize>(packed: &[u8], reference: i64, numbers: &mut [i64]) {
+    let mut rest = packed;
+    let mut unpack_eight = |eight: &mut [i64; 8]| {
+        // Whole words are read, the last of them beyond the eight.
+        let mut padded = [0; 32 + 8];
+        let window = rest.get(..WIDTH + 8).unwrap_or_else(|| {
+            padded[..rest.len()].copy_from_slice(rest);
+            &padded[..WIDTH + 8]
+        });
+        for (i, number) in eight.iter_mut().enumerate() {
+            let bit = i * WIDTH;
+            let word = window[bit / 8..]
+                .first_chunk()
+                .map_or(0, |c| u64::from_le_bytes(*c));
+            let offset = word >> (bit % 8) & mask(WIDTH as u32);
+            *number = reference.wrapping_add(offset as i64);
+        }
+        rest = rest.get(WIDTH..).unwrap_or_default();
+    };
+    let (eights, fewer) = numbers.as_chunks_mut();
+    eights.iter_mut().for_each(&mut unpack_eight);
+    if !fewer.is_empty() {
+        let mut eight = [0; 8];
+        unpack_eight(&mut eight);
+        fewer.copy_from_slice(&eight[..fewer.len()]);
+    }
+}
+
+/// [`unpack`] for any width but 0.
+fn unpack_wide(packed: &[u8], width: u32, reference: i64, numbers: &mut [i64]) {
     // Whole words can be read behind the end, too.
     let mut padded = [0; FRAME * 8 + SLACK];
     let Some(front) = padded.get_mut(..packed.len()) else {

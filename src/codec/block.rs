@@ -21,7 +21,7 @@
 //! answers reads nothing else. Statistics are there only for a series with at least
 //! [`STATISTICS_SAMPLES_MIN`] samples, all finite: then they equal what decoding would give.
 
-use super::{Corrupt, times, values, varint};
+use super::{Corrupt, Effort, times, values, varint};
 use crate::model::{ExactSum, Increase, SeriesNo, greater, is_stale_marker, lesser};
 
 const FORMAT: u8 = 1;
@@ -35,6 +35,8 @@ const DROPPED: u8 = 8;
 pub const STATISTICS_SAMPLES_MIN: usize = 16;
 /// Samples of one series in one block; also bounds what a damaged count may allocate.
 pub const SERIES_SAMPLES_MAX: usize = 1 << 16;
+
+const DIRECTORY_CUT_OFF: Corrupt = Corrupt::new("a block's directory is cut off");
 
 /// Why a block could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,13 +127,7 @@ impl Statistics {
             take_f64(input)?,
             take_f64(input)?,
         ];
-        let parts = varint::take_u64(input)? as usize;
-        if parts > input.len() / 8 {
-            return Err(Corrupt::new(
-                "a sum has more parts than its block has bytes",
-            ));
-        }
-        let sum_parts = (0..parts)
+        let sum_parts = (0..take_part_count(input)?)
             .map(|_| take_f64(input))
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -143,6 +139,25 @@ impl Statistics {
             dropped: 0.0,
         })
     }
+
+    /// Passes over what [`Self::take`] takes.
+    fn skip(input: &mut &[u8]) -> Result<(), Corrupt> {
+        *input = input.get(4 * 8..).ok_or(DIRECTORY_CUT_OFF)?;
+        let parts = take_part_count(input)?;
+        *input = input.get(parts * 8..).unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// Parts of a sum, which are all there.
+fn take_part_count(input: &mut &[u8]) -> Result<usize, Corrupt> {
+    let parts = varint::take_u64(input)? as usize;
+    if parts > input.len() / 8 {
+        return Err(Corrupt::new(
+            "a sum has more parts than its block has bytes",
+        ));
+    }
+    Ok(parts)
 }
 
 fn put_f64(out: &mut Vec<u8>, value: f64) {
@@ -150,9 +165,7 @@ fn put_f64(out: &mut Vec<u8>, value: f64) {
 }
 
 fn take_f64(input: &mut &[u8]) -> Result<f64, Corrupt> {
-    let (bytes, rest) = input
-        .split_first_chunk::<8>()
-        .ok_or(Corrupt::new("a block's directory is cut off"))?;
+    let (bytes, rest) = input.split_first_chunk::<8>().ok_or(DIRECTORY_CUT_OFF)?;
     *input = rest;
     Ok(f64::from_bits(u64::from_le_bytes(*bytes)))
 }
@@ -207,7 +220,7 @@ fn place<'a>(columns: &mut Vec<TimeColumnPlan<'a>>, times: &'a [i64]) -> (usize,
 
 /// Writes a block. `series` is sorted by number, each non-empty with at most
 /// [`SERIES_SAMPLES_MAX`] samples.
-pub fn encode_block(series: &[SeriesColumns<'_>]) -> Vec<u8> {
+pub fn encode_block(series: &[SeriesColumns<'_>], effort: Effort) -> Vec<u8> {
     // Long series first, so that those with gaps find a column to lie on.
     let mut by_length: Vec<usize> = (0..series.len()).collect();
     by_length.sort_by_key(|i| std::cmp::Reverse(series[*i].times.len()));
@@ -237,6 +250,7 @@ pub fn encode_block(series: &[SeriesColumns<'_>]) -> Vec<u8> {
             columns,
             *column,
             bitmap.as_deref(),
+            effort,
         );
     }
 
@@ -266,6 +280,7 @@ fn put_series(
     columns: &SeriesColumns<'_>,
     time_column: usize,
     bitmap: Option<&[u8]>,
+    effort: Effort,
 ) {
     let stale = columns
         .values
@@ -286,7 +301,7 @@ fn put_series(
         data.extend_from_slice(bitmap);
     }
     let start = data.len();
-    values::encode(columns.values, data);
+    values::encode(columns.values, effort, data);
     varint::put_u64(directory, (data.len() - start) as u64);
     if bitmap.is_some() {
         put_range(directory, columns.times);
@@ -420,9 +435,7 @@ impl<'a> Block<'a> {
         at: &mut usize,
         directory_end: usize,
     ) -> Result<Entry, Corrupt> {
-        let (flags, after) = rest
-            .split_first()
-            .ok_or(Corrupt::new("a block's directory is cut off"))?;
+        let (flags, after) = rest.split_first().ok_or(DIRECTORY_CUT_OFF)?;
         *rest = after;
         if flags & !(GAPS | STALE | STATISTICS | DROPPED) != 0 {
             return Err(Corrupt::new("a block's directory has an unknown flag"));
@@ -447,7 +460,7 @@ impl<'a> Block<'a> {
         let mut statistics_at = None;
         if flags & STATISTICS != 0 {
             statistics_at = Some(directory_end - rest.len());
-            Statistics::take(rest)?;
+            Statistics::skip(rest)?;
         }
         if flags & DROPPED != 0 {
             take_f64(rest)?;
@@ -564,6 +577,19 @@ impl<'a> Block<'a> {
         Ok(self.decoded_times[column].as_deref().unwrap_or_default())
     }
 
+    /// Appends a series' values as integers, if its column has them so, and returns the power of ten
+    /// that they are to be divided by; see [`values::decode_decimals`]. None, and `out` as it was, if
+    /// it has not: then [`Self::decode`] serves. The data's checksum is checked the first time.
+    pub fn decode_decimals(
+        &mut self,
+        entry: &Entry,
+        out: &mut Vec<i64>,
+    ) -> Result<Option<u8>, BlockError> {
+        self.check_data()?;
+        let column = &self.data[entry.values_start..entry.values_end];
+        Ok(values::decode_decimals(column, entry.count, out)?)
+    }
+
     /// Checks the checksum of the data.
     pub fn check_data(&mut self) -> Result<(), BlockError> {
         if !self.data_is_checked {
@@ -608,6 +634,10 @@ mod tests {
     type Owned = (u32, Vec<i64>, Vec<f64>);
 
     fn encode(series: &[Owned]) -> Vec<u8> {
+        encode_with(series, Effort::Quick)
+    }
+
+    fn encode_with(series: &[Owned], effort: Effort) -> Vec<u8> {
         let columns: Vec<_> = series
             .iter()
             .map(|(no, times, values)| SeriesColumns {
@@ -616,7 +646,7 @@ mod tests {
                 values,
             })
             .collect();
-        encode_block(&columns)
+        encode_block(&columns, effort)
     }
 
     fn decode(bytes: &[u8]) -> Result<Vec<Owned>, BlockError> {
@@ -660,6 +690,27 @@ mod tests {
     }
 
     #[test]
+    fn decimals_come_as_integers() {
+        let times: Vec<i64> = (0..50).collect();
+        let decimals = (0..50).map(|i| f64::from(i * i % 13) / 10.0).collect();
+        let others = (0..50).map(|i| f64::from(i).sqrt()).collect();
+        let bytes = encode(&[(4, times.clone(), decimals), (5, times, others)]);
+        let mut block = Block::parse(&bytes).unwrap();
+        let [decimals, others] = block.entries().to_vec()[..] else {
+            panic!("two series");
+        };
+        let mut numbers = Vec::new();
+        assert_eq!(block.decode_decimals(&decimals, &mut numbers), Ok(Some(1)));
+        assert!(numbers.iter().copied().eq((0..50).map(|i| i * i % 13)));
+        assert_eq!(block.decode_decimals(&others, &mut numbers), Ok(None));
+        let mut damaged = bytes.clone();
+        let last = damaged.len() - 6;
+        damaged[last] ^= 1;
+        let mut block = Block::parse(&damaged).unwrap();
+        assert!(block.decode_decimals(&decimals, &mut numbers).is_err());
+    }
+
+    #[test]
     fn statistics_equal_what_decoding_gives() {
         let values: Vec<f64> = (0..50).map(|i| f64::from(i % 13) * 0.1).collect();
         let bytes = encode(&[(4, (0..50).collect(), values.clone())]);
@@ -692,6 +743,8 @@ mod tests {
         #[test]
         fn blocks_round_trip(series in any_series()) {
             prop_assert_eq!(bits(&decode(&encode(&series)).unwrap()), bits(&series));
+            let settled = encode_with(&series, Effort::Settled);
+            prop_assert_eq!(bits(&decode(&settled).unwrap()), bits(&series));
         }
 
         #[test]

@@ -17,7 +17,7 @@
 //! takes a byte. ROUNDED says that a sum had more parts than are kept.
 
 use super::{
-    BlockError, Corrupt,
+    BlockError, Corrupt, Effort,
     sealed::{Sealed, seal},
     times, values, varint,
 };
@@ -165,7 +165,7 @@ fn put_times(column: &[i64], out: &mut Vec<u8>) {
 
 fn put_values(column: &[f64], out: &mut Vec<u8>) {
     let mut bytes = Vec::new();
-    values::encode(column, &mut bytes);
+    values::encode(column, Effort::Quick, &mut bytes);
     varint::put_bytes(out, &bytes);
 }
 
@@ -200,11 +200,11 @@ fn whole_multiples(column: &[f64]) -> Option<(i32, Vec<f64>)> {
 
 fn put_sums(column: &[f64], out: &mut Vec<u8>) {
     let mut raw = vec![0];
-    values::encode(column, &mut raw);
+    values::encode(column, Effort::Quick, &mut raw);
     let multiples = whole_multiples(column).map(|(exponent, multiples)| {
         let mut bytes = vec![1];
         varint::put_i64(&mut bytes, i64::from(exponent));
-        values::encode(&multiples, &mut bytes);
+        values::encode(&multiples, Effort::Quick, &mut bytes);
         bytes
     });
     let smallest = match multiples {

@@ -18,7 +18,7 @@
 //! percentiles are asked for, as long as they are smaller than what they stand for.
 
 use super::{
-    BlockError, Corrupt,
+    BlockError, Corrupt, Effort,
     sealed::{Sealed, seal},
     values, varint,
 };
@@ -161,7 +161,7 @@ fn put_series(
         let as_doubles: Vec<f64> = counts.counts.iter().map(|n| *n as f64).collect();
         for column in [&counts.values, &as_doubles] {
             let start = data.len();
-            values::encode(column, data);
+            values::encode(column, Effort::Quick, data);
             varint::put_u64(directory, (data.len() - start) as u64);
         }
     }

@@ -1,32 +1,43 @@
 //! Columns of integers: made small by a stride and by differences, then packed.
 //!
 //! ```text
-//! | u8 shape | if strided: varint multiplier m, zigzag varint origin o | leading numbers | frames of the rest |
+//! | u8 shape | if strided: varint multiplier m, zigzag varint origin o | leading numbers | the rest |
 //! ```
 //!
 //! Shape: bits 0-3 are the caller's, bits 4-5 the order of differences (0, 1 or 2), bit 6 is set if
-//! the column is strided, bit 7 is clear. Strided numbers are o + m k, and the k stand in for them:
-//! memory grows by pages, coarse gauges by their resolution. As many leading numbers as the order
-//! says are zigzag varints: the first number, the first difference; the frames hold the differences
-//! of that order that follow. All arithmetic wraps. Frames: see `bits.rs`.
+//! the column is strided, bit 7 if the rest is entropy coded. Strided numbers are o + m k, and the k
+//! stand in for them: memory grows by pages, coarse gauges by their resolution. As many leading
+//! numbers as the order says are zigzag varints: the first number, the first difference; the rest are
+//! the differences of that order that follow, in frames (`bits.rs`) or entropy coded (`entropy.rs`).
+//! All arithmetic wraps.
 
 use super::{
-    Corrupt,
+    Corrupt, Effort,
     bits::{FRAME, Packing, frame_len, take_frame},
-    varint,
+    entropy, varint,
 };
 
 /// Bits of the shape that belong to the caller.
 const MEANING: u8 = 0x0f;
 /// Flag in the shape: a stride follows.
 const STRIDED: u8 = 0x40;
+/// Flag in the shape: the rest is entropy coded.
+const CODED: u8 = 0x80;
 
 /// Frames that the encoder tries each order of differences on.
 const SAMPLED_FRAMES: usize = 3;
 
+const TRUNCATED: Corrupt = Corrupt::new("truncated column of integers");
+
 /// Appends a column of `numbers`, if that takes at most `budget` bytes; else leaves `out` as it was.
 /// `meaning`, 0 to 15, is handed back when the column is taken.
-pub(super) fn put(meaning: u8, mut numbers: Vec<i64>, budget: usize, out: &mut Vec<u8>) -> bool {
+pub(super) fn put(
+    meaning: u8,
+    mut numbers: Vec<i64>,
+    effort: Effort,
+    budget: usize,
+    out: &mut Vec<u8>,
+) -> bool {
     let start = out.len();
     let stride = Stride::of(&numbers);
     if let Some(stride) = stride {
@@ -43,13 +54,30 @@ pub(super) fn put(meaning: u8, mut numbers: Vec<i64>, budget: usize, out: &mut V
         difference(&mut numbers[i..]);
         varint::put_i64(out, numbers[i]);
     }
-    let left = budget.checked_sub(out.len() - start);
-    let packing = left.and_then(|left| Packing::within(left, &numbers[order..]));
+    let Some(left) = budget.checked_sub(out.len() - start) else {
+        out.truncate(start);
+        return false;
+    };
+    let rest = &numbers[order..];
+    let packing = Packing::within(left, rest);
+    let coded_budget = effort.coded_budget(packing.as_ref().map_or(left, Packing::len));
+    if coded_budget.is_some_and(|most| entropy::put_integers(rest, most, out)) {
+        out[start] |= CODED;
+        return true;
+    }
     match &packing {
         Some(packing) => packing.put(out),
         None => out.truncate(start),
     }
     packing.is_some()
+}
+
+/// What the caller of [`put`] gave as meaning of the column at the front of `input`.
+///
+/// # Errors
+/// There is none.
+pub(super) fn meaning(input: &[u8]) -> Result<u8, Corrupt> {
+    input.first().map(|shape| shape & MEANING).ok_or(TRUNCATED)
 }
 
 /// Takes a column of `count` numbers off the front of `input` and gives them to `emit` in order and
@@ -62,12 +90,10 @@ pub(super) fn take(
     count: usize,
     mut emit: impl FnMut(u8, &[i64]),
 ) -> Result<(), Corrupt> {
-    let (&shape, rest) = input
-        .split_first()
-        .ok_or(Corrupt::new("truncated column of integers"))?;
+    let (&shape, rest) = input.split_first().ok_or(TRUNCATED)?;
     *input = rest;
     let order = usize::from(shape >> 4 & 3);
-    if shape & 0x80 != 0 || order > 2 {
+    if order > 2 {
         return Err(Corrupt::new("unknown shape of a column of integers"));
     }
     if order > count {
@@ -100,12 +126,7 @@ pub(super) fn take(
         last = last.wrapping_add(slope);
         finish(&mut [last]);
     }
-    let mut frame = [0; FRAME];
-    let mut left = count - order;
-    while left > 0 {
-        let numbers = &mut frame[..left.min(FRAME)];
-        take_frame(input, numbers)?;
-        left -= numbers.len();
+    let mut finish_rest = |numbers: &mut [i64]| {
         if order > 1 {
             slope = sum_up(slope, numbers);
         }
@@ -113,6 +134,17 @@ pub(super) fn take(
             last = sum_up(last, numbers);
         }
         finish(numbers);
+    };
+    let mut left = count - order;
+    if shape & CODED != 0 {
+        return entropy::take_integers(input, left, finish_rest);
+    }
+    let mut frame = [0; FRAME];
+    while left > 0 {
+        let numbers = &mut frame[..left.min(FRAME)];
+        take_frame(input, numbers)?;
+        left -= numbers.len();
+        finish_rest(numbers);
     }
     Ok(())
 }
@@ -254,10 +286,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn column(numbers: &[i64]) -> Vec<u8> {
+        column_with(numbers, Effort::Quick)
+    }
+
+    fn settled(numbers: &[i64]) -> Vec<u8> {
+        column_with(numbers, Effort::Settled)
+    }
+
+    fn column_with(numbers: &[i64], effort: Effort) -> Vec<u8> {
         let mut out = vec![9];
-        assert!(put(5, numbers.to_vec(), usize::MAX, &mut out));
+        assert!(put(5, numbers.to_vec(), effort, usize::MAX, &mut out));
         let len = out.len() - 1;
-        assert!(!put(5, numbers.to_vec(), len - 1, &mut out));
+        assert!(!put(5, numbers.to_vec(), effort, len - 1, &mut out));
         assert_eq!(out.len() - 1, len);
         let mut input = &out[1..];
         let mut back = Vec::new();
@@ -268,6 +308,7 @@ mod tests {
         .unwrap();
         assert_eq!(back, numbers);
         assert!(input.is_empty());
+        assert_eq!(meaning(&out[1..]), Ok(5));
         out.split_off(1)
     }
 
@@ -287,6 +328,31 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_often_is_coded_when_settled() {
+        // Source of the constants: D. Knuth, MMIX.
+        let mut random = 1_u64;
+        let mut below = |n: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((random >> 33) % n) as i64
+        };
+        // A counter by 7 that idles half of the time: strided, differences.
+        let mut at = 0;
+        let mut counted = || {
+            at += 7 * (below(64) - 32).max(0);
+            at
+        };
+        let counter: Vec<i64> = (0..600).map(|_| counted()).collect();
+        let coded = settled(&counter);
+        assert_eq!(coded[0], CODED | STRIDED | 0x15);
+        assert!(coded.len() * 5 <= column(&counter).len() * 4);
+        // Numbers that are spread evenly have nothing to gain.
+        let even: Vec<i64> = (0..600).map(|_| below(32)).collect();
+        assert_eq!(settled(&even), column(&even));
+    }
+
+    #[test]
     fn strides_reach_the_ends() {
         let far = [i64::MIN, 0, i64::MIN, 0];
         column(&far.repeat(10));
@@ -298,6 +364,7 @@ mod tests {
         #[test]
         fn any_numbers_round_trip(numbers in prop::collection::vec(any::<i64>(), 1..300)) {
             column(&numbers);
+            settled(&numbers);
         }
 
         #[test]
@@ -313,6 +380,16 @@ mod tests {
                 .map(|k| origin.wrapping_add(multiplier.wrapping_mul(*k)))
                 .collect();
             column(&numbers);
+            settled(&numbers);
+        }
+
+        #[test]
+        fn few_numbers_that_come_often_round_trip(
+            few in prop::collection::vec(any::<i64>(), 1..6),
+            of_them in prop::collection::vec(any::<prop::sample::Index>(), 1..600),
+        ) {
+            let numbers: Vec<i64> = of_them.iter().map(|at| *at.get(&few)).collect();
+            settled(&numbers);
         }
 
         #[test]

@@ -6,6 +6,8 @@ mod buckets;
 mod corrupt;
 mod day;
 mod decimal;
+mod effort;
+mod entropy;
 mod integers;
 mod record;
 mod runs;
@@ -27,6 +29,7 @@ pub use day::{
     CountsAt, DISTINCT_VALUES_MAX, Day, DayEntry, DaySeries, NumberStatistics, ValueCounts,
     encode_day, sum_parts,
 };
+pub use effort::Effort;
 pub use record::{
     AgentEvent, AgentRecord, MetricRecord, RecordError, RunRecord, SeriesRecord, decode_alert,
     decode_alert_event, decode_policy, encode_alert, encode_alert_event, encode_policy,

@@ -36,7 +36,19 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 /// # Errors
 /// The input ends within the integer, or the integer has more than 64 bits; `input` is then
 /// unchanged.
+#[inline]
 pub fn take_u64(input: &mut &[u8]) -> Result<u64, Corrupt> {
+    match input.split_first() {
+        Some((&byte, rest)) if byte < 0x80 => {
+            *input = rest;
+            Ok(u64::from(byte))
+        }
+        _ => take_long(input),
+    }
+}
+
+/// [`take_u64`] for integers that are not one byte, which most are.
+fn take_long(input: &mut &[u8]) -> Result<u64, Corrupt> {
     let mut v = 0;
     for (i, &byte) in input.iter().take(LONGEST).enumerate() {
         if i == LONGEST - 1 && byte > 1 {

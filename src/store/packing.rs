@@ -1,11 +1,11 @@
 //! Cuts the samples of a group of series into blocks, so that every block covers a stretch of time of its own.
 //!
-//! A checkpoint cuts in halves and is done: its blocks are merged later. A merge fits blocks to the
-//! engine's pages, which come in powers of two: what a value leaves of its page is lost.
+//! A checkpoint cuts in halves and is done: its blocks are merged later. A merge takes more trouble with
+//! columns, and fits blocks to the engine's pages, which come in powers of two: what a value leaves of its page is lost.
 
 use super::tables::{PAGE_BYTES, PAGE_OVERHEAD};
 use crate::{
-    codec::{SERIES_SAMPLES_MAX, SeriesColumns, encode_block},
+    codec::{Effort, SERIES_SAMPLES_MAX, SeriesColumns, encode_block},
     model::SeriesNo,
 };
 
@@ -64,7 +64,7 @@ fn halve(stretch: &Stretch<'_>, packed: &mut Vec<Packed>) {
     } else {
         packed.push(Packed {
             start: first,
-            bytes: stretch.encode(),
+            bytes: stretch.encode(Effort::Quick),
         });
     }
 }
@@ -105,7 +105,7 @@ fn fill_page<'a>(stretch: &Stretch<'a>, page: usize, mut rate: f64) -> (Packed, 
     for _ in 0..TRIES_MAX {
         let samples = ((page as f64 / rate) as usize).max(1);
         let (front, back) = stretch.take(samples);
-        let bytes = front.encode();
+        let bytes = front.encode(Effort::Settled);
         let found = bytes.len() as f64 / front.samples().max(1) as f64;
         let fits = bytes.len() <= page;
         let is_smallest = front.range().is_none_or(|(first, last)| first == last);
@@ -132,7 +132,7 @@ fn fill_page<'a>(stretch: &Stretch<'a>, page: usize, mut rate: f64) -> (Packed, 
     }
     // Uneven data: whatever a cautious guess gives.
     let (front, back) = stretch.take((page as f64 / rate / 2.0) as usize);
-    let bytes = front.encode();
+    let bytes = front.encode(Effort::Settled);
     (Packed { start, bytes }, back, rate)
 }
 
@@ -217,8 +217,8 @@ impl<'a> Stretch<'a> {
         self.split(fits)
     }
 
-    fn encode(&self) -> Vec<u8> {
-        encode_block(&self.series)
+    fn encode(&self, effort: Effort) -> Vec<u8> {
+        encode_block(&self.series, effort)
     }
 }
 

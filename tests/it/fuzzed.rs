@@ -82,6 +82,7 @@ proptest! {
 #[test]
 fn seeds_are_good_documents() {
     use longwatch::{
+        codec::values,
         config::{TargetLimits, parse_targets},
         ingest::{decompress, parse_push, parse_scrape},
         model::{Limits, Timestamp},
@@ -117,6 +118,10 @@ fn seeds_are_good_documents() {
             "{name}"
         );
     }
+    // 300 values of a counter, entropy coded.
+    let column = seed("columns");
+    assert_eq!(column[..2], 300_u16.to_le_bytes());
+    values::decode(&column[2..], 300, &mut Vec::new()).unwrap();
 }
 
 #[test]

@@ -13,6 +13,7 @@
 use std::path::Path;
 
 use longwatch::{
+    codec::values,
     config::{Origin, TargetLimits, parse_targets},
     ingest::{BodyError, Parsed, ROW_ERRORS_MAX, decompress, parse_push, parse_scrape},
     model::{Limits, SeriesKey, Timestamp},
@@ -22,7 +23,7 @@ use longwatch::{
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness by its name.
-pub(crate) const HARNESSES: [(&str, Harness); 7] = [
+pub(crate) const HARNESSES: [(&str, Harness); 8] = [
     ("exposition_text", exposition_text),
     ("openmetrics", openmetrics),
     ("json_scrape", json_scrape),
@@ -30,6 +31,7 @@ pub(crate) const HARNESSES: [(&str, Harness); 7] = [
     ("gzip", gzip),
     ("file_sd_json", file_sd_json),
     ("file_sd_yaml", file_sd_yaml),
+    ("columns", columns),
 ];
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -130,4 +132,19 @@ fn target_file(name: &str, text: &[u8]) {
             }
         }
     }
+}
+
+/// A column of values behind two bytes that say how many there are, low one first.
+pub(crate) fn columns(bytes: &[u8]) {
+    let Some((count, column)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let count = usize::from(u16::from_le_bytes(*count));
+    let (mut doubles, mut integers) = (Vec::new(), Vec::new());
+    let decoded = values::decode(column, count, &mut doubles);
+    assert!(doubles.len() <= count);
+    assert!(decoded.is_err() || doubles.len() == count);
+    let exponent = values::decode_decimals(column, count, &mut integers);
+    assert!(integers.len() <= count);
+    assert!(decoded.is_ok() || !matches!(exponent, Ok(Some(_))));
 }

@@ -23,6 +23,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("redb", &["store"]),
     ("axum", &["api", "app"]),
     ("bincode", &["codec"]),
+    ("pco", &["codec"]),
     ("sysinfo", &["collect"]),
 ];
 
