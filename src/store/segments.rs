@@ -137,8 +137,6 @@ pub(super) fn add_day(summary: &mut Summary, day: &DaySeries) {
         .sum_parts
         .iter()
         .for_each(|part| summary.sum.add(*part));
-    let (first, last, dropped) = (numbers.first, numbers.last, numbers.dropped);
-    summary.increase.push_stretch(first, last, dropped);
     summary
         .increase
         .push_stretch(numbers.first, numbers.last, numbers.dropped);
