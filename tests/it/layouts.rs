@@ -1,4 +1,4 @@
-//! The same data in five layouts of the file gives the same report, to the byte.
+//! The same data in six layouts of the file gives the same report, to the byte.
 
 use std::{path::Path, sync::Arc};
 
@@ -14,11 +14,21 @@ use longwatch::{
 
 const NOW: i64 = 20_000 * DAY_MS + DAY_MS / 2;
 const STEP_MS: i64 = 60_000;
+/// Minutes of data: a whole UTC day, and half a day on either side.
+const MINUTES: i32 = 38 * 60;
+/// The agents are known from here on, so that their silence counts.
+const REGISTERED: i64 = NOW - 40 * 3_600_000;
 
 type Row = (&'static str, i64, f64);
 
 fn open(path: &Path) -> Store {
-    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    open_at(
+        path,
+        Arc::new(ManualClock::new(Timestamp::from_millis(NOW))),
+    )
+}
+
+fn open_at(path: &Path, clock: Arc<ManualClock>) -> Store {
     Store::open(
         path,
         Settings {
@@ -35,12 +45,13 @@ fn agent(number: usize) -> AgentId {
     AgentId::new(&format!("agent-{number}")).unwrap()
 }
 
-/// 26 hours of three agents: values whose sum depends on the order of adding, gaps, NaNs, markers.
+/// Three agents: values whose sum depends on the order of adding, gaps, NaNs, markers, counters with
+/// resets and fractions.
 fn data() -> Vec<Vec<Row>> {
     (0..3)
         .map(|number| {
             let mut rows = Vec::new();
-            for minute in (1..26 * 60).rev() {
+            for minute in (1..MINUTES).rev() {
                 if (minute / 50 + number) % 11 == 3 {
                     continue;
                 }
@@ -57,6 +68,14 @@ fn data() -> Vec<Vec<Row>> {
                 // Alerts depend on the order of arrival, so nothing here raises one.
                 rows.push((names::UP, time, 1.0));
                 rows.push(("queue_depth", time + i64::from(noise), f64::from(noise)));
+                // Of agent 1 with a reset every few hours, of agent 2 now and then a little less.
+                let since = match number {
+                    0 => MINUTES - minute,
+                    1 => (MINUTES - minute) % 170,
+                    _ => MINUTES - minute - noise / 300,
+                };
+                let sent = f64::from(since) * 1_000.1;
+                rows.push((names::NETWORK_BYTES_SENT, time, sent));
             }
             rows
         })
@@ -79,12 +98,18 @@ fn append(store: &Store, number: usize, rows: &[Row]) {
     assert_eq!(store.append_blocking(append).unwrap().accepted, rows.len());
 }
 
-/// Registers first, so that every layout has the same agents, then raises no alert while it fills up.
-fn register(store: &Store) {
+/// A store whose agents were registered long ago and are reached now, so that every layout has the same
+/// agents and nothing raises an alert while it fills up.
+fn furnished(path: &Path) -> Store {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(REGISTERED)));
+    let store = open_at(path, Arc::clone(&clock));
     for number in 0..3 {
         store
             .register_blocking(agent(number), Registration::bare(RegistrationSource::Push))
             .unwrap();
+    }
+    clock.set(Timestamp::from_millis(NOW));
+    for number in 0..3 {
         let mut batch = Batch::new();
         batch
             .push(names::UP, &mut [], Timestamp::from_millis(NOW), 1.0)
@@ -98,48 +123,58 @@ fn register(store: &Store) {
         };
         store.append_blocking(append).unwrap();
     }
+    store
 }
 
+/// A day in each format, all there is with the whole day in it, and how two half days differ.
 fn reports(view: &View) -> Vec<String> {
-    let window = Window::ending_at(Timestamp::from_millis(NOW), DAY_MS);
-    let report = report::performance_report(
-        &**view,
-        &ReportRequest {
-            window,
-            agent: None,
-        },
-    )
-    .unwrap();
+    let request = |hours: i64| ReportRequest {
+        window: Window::ending_at(Timestamp::from_millis(NOW), hours * 3_600_000),
+        agent: None,
+    };
+    let day = report::performance_report(&**view, &request(24)).unwrap();
+    let all = report::performance_report(&**view, &request(39)).unwrap();
+    let changes = report::report_with_previous(&**view, &request(12)).unwrap();
     [
-        Format::Json,
-        Format::Text,
-        Format::Markdown,
-        Format::Csv,
-        Format::Html,
+        (&day, Format::Json),
+        (&day, Format::Text),
+        (&day, Format::Markdown),
+        (&day, Format::Csv),
+        (&day, Format::Html),
+        (&all, Format::Json),
+        (&changes, Format::Json),
     ]
     .into_iter()
-    .map(|format| report::render(&**view, &report, format).unwrap())
+    .map(|(report, format)| report::render(&**view, report, format).unwrap())
     .collect()
 }
 
 #[test]
-fn one_report_from_five_layouts() {
+fn one_report_from_six_layouts() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let data = data();
 
     // All of it in heads and log, an agent after the other.
-    let in_heads = open(&file("heads"));
-    register(&in_heads);
+    let in_heads = furnished(&file("heads"));
     for (number, rows) in data.iter().enumerate() {
         append(&in_heads, number, rows);
     }
     let expected = reports(&in_heads.view());
-    assert!(expected[0].contains("\"agent-2\""), "{}", expected[0]);
+    let told: serde_json::Value = serde_json::from_str(&expected[0]).unwrap();
+    let told = &told["performance_report"]["agent_performance"];
+    for agent in ["agent-0", "agent-1", "agent-2"] {
+        let shown = &told[agent];
+        assert!(shown["gap_count"].as_u64().unwrap() > 1, "{shown}");
+        assert!(shown["memory_trend_per_hour"].is_f64(), "{shown}");
+        assert!(
+            shown["network_bytes_sent"].as_f64().unwrap() > 1e5,
+            "{shown}"
+        );
+    }
 
     // Many small blocks.
-    let in_blocks = open(&file("blocks"));
-    register(&in_blocks);
+    let in_blocks = furnished(&file("blocks"));
     for part in 0..20 {
         for (number, rows) in data.iter().enumerate() {
             let size = rows.len().div_ceil(20);
@@ -154,9 +189,12 @@ fn one_report_from_five_layouts() {
     assert!(in_blocks.status().blocks > 50);
     assert_eq!(reports(&in_blocks.view()), expected, "many blocks");
 
+    // The day that is over merged, and kept in sums.
+    in_blocks.settle_blocking().unwrap();
+    assert_eq!(reports(&in_blocks.view()), expected, "settled");
+
     // Late, repeated and overwritten: wrong values first, newest first, blocks that overlap.
-    let out_of_order = open(&file("disorder"));
-    register(&out_of_order);
+    let out_of_order = furnished(&file("disorder"));
     for (number, rows) in data.iter().enumerate() {
         let wrong: Vec<Row> = rows
             .iter()
@@ -179,8 +217,7 @@ fn one_report_from_five_layouts() {
     assert_eq!(reports(&out_of_order.view()), expected, "out of order");
 
     // Closed and opened in between.
-    let mut reopened = open(&file("reopened"));
-    register(&reopened);
+    let mut reopened = furnished(&file("reopened"));
     for (number, rows) in data.iter().enumerate() {
         for part in rows.chunks(rows.len() / 2 + 1) {
             append(&reopened, number, part);

@@ -29,3 +29,4 @@ mod rooms;
 mod server;
 mod target;
 mod target_files;
+mod windows;

@@ -37,6 +37,13 @@ fn max(samples: &[(i64, f64)]) -> f64 {
     samples.iter().map(|(_, v)| *v).fold(f64::MIN, f64::max)
 }
 
+/// By nearest rank.
+fn percentile(samples: &[(i64, f64)], percent: usize) -> f64 {
+    let mut values: Vec<f64> = samples.iter().map(|(_, v)| *v).collect();
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * percent).div_ceil(100) - 1]
+}
+
 #[track_caller]
 fn assert_close(found: &Value, expected: f64) {
     let found = found.as_f64().unwrap();
@@ -112,6 +119,11 @@ async fn a_day_of_a_fleet_adds_up() {
         assert_close(&shown["max_cpu_usage"], max(&cpu));
         assert_close(&shown["avg_memory_usage"], mean(&memory));
         assert_close(&shown["max_memory_usage"], max(&memory));
+        for percent in [50, 95, 99] {
+            let of = |name| &shown[format!("p{percent}_{name}_usage").as_str()];
+            assert_close(of("cpu"), percentile(&cpu, percent));
+            assert_close(of("memory"), percentile(&memory, percent));
+        }
         assert_eq!(shown["status"], "active");
         let cost: f64 = role.cost.iter().map(|(_, points)| points).sum();
         assert_eq!(shown["health_score"], 100.0 - cost, "{shown}");
@@ -410,6 +422,7 @@ async fn questions_that_make_no_sense_are_told_where() {
             "time_window_hours",
         ),
         ("/api/v1/reports/performance?window=1h&from=-1h", "from"),
+        ("/api/v1/reports/performance?compare=next", "compare"),
         ("/api/v1/reports/performance?from=now&to=-1h", "from"),
         ("/api/v1/status?verbose=1", "verbose"),
     ] {

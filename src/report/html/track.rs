@@ -82,6 +82,8 @@ impl Track {
     /// Takes the samples of one series in. Values that are not finite have no place in a chart.
     fn add(&mut self, times: &[i64], values: &[f64]) {
         let mut seen: Option<(i64, i64, i64)> = None;
+        // The bucket of the time before, and the last time that lies in it.
+        let (mut at, mut bucket_until) = (0, i64::MIN);
         for (time, value) in times.iter().zip(values) {
             if !value.is_finite() || !self.window.contains(Timestamp::from_millis(*time)) {
                 continue;
@@ -95,7 +97,10 @@ impl Track {
                 first_ms: *time,
                 last_ms: *time,
             };
-            let at = self.bucket_of(*time);
+            if *time > bucket_until {
+                at = self.bucket_of(*time);
+                bucket_until = self.last_time_of(at);
+            }
             match &mut self.buckets[at] {
                 Some(bucket) => bucket.merge(&one),
                 empty => *empty = Some(one),
@@ -118,6 +123,14 @@ impl Track {
         let length = i128::from(self.window.length_ms()).max(1);
         let at = offset * self.buckets.len() as i128 / length;
         (at.max(0) as usize).min(self.buckets.len() - 1)
+    }
+
+    /// The last time that lies in a bucket.
+    fn last_time_of(&self, at: usize) -> i64 {
+        let buckets = self.buckets.len() as i128;
+        let length = i128::from(self.window.length_ms()).max(1);
+        let offset = ((at as i128 + 1) * length + buckets - 1) / buckets;
+        i64::try_from(i128::from(self.window.from.as_millis()) + offset).unwrap_or(i64::MAX)
     }
 
     /// The same with every `by` buckets joined.
@@ -255,6 +268,18 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert!(lines[0].iter().any(|(_, b)| b.min == 1.0 && b.max == 99.0));
         assert!(track.gaps().is_empty());
+    }
+
+    #[test]
+    fn buckets_end_where_the_next_begins() {
+        for length_s in [601, 86_400, 1_000_003] {
+            let track = track(length_s, &[]);
+            for at in 0..track.buckets.len() - 1 {
+                let until = track.last_time_of(at);
+                assert_eq!(track.bucket_of(until), at, "{length_s}");
+                assert_eq!(track.bucket_of(until + 1), at + 1, "{length_s}");
+            }
+        }
     }
 
     #[test]

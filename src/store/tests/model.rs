@@ -10,8 +10,13 @@ use super::disk::SimulatedDisk;
 use crate::{
     model::{
         AgentId, AgentNo, Asked, Batch, BucketFold, DAY_MS, ExactSum, History, Increase,
+<<<<<<< HEAD
         ManualClock, STALE_MARKER, Sample, SeriesNo, Spread, Timestamp, Window, is_stale_marker,
         names,
+=======
+        ManualClock, STALE_MARKER, Sample, SeriesNo, Spread, Summary, Timestamp, Window,
+        is_stale_marker, names,
+>>>>>>> report
     },
     store::{
         Append, Settings, Store, Urgency, WriteError,
@@ -225,6 +230,22 @@ fn series_of(view: &dyn History) -> BTreeMap<(u8, u8), (AgentNo, SeriesNo)> {
     found
 }
 
+/// To the digit where drops were seen one by one; else drops of a stretch may have been rounded together.
+fn assert_increase(found: &Summary, numbers: &[f64]) {
+    let mut increase = Increase::default();
+    numbers.iter().for_each(|v| increase.push(*v));
+    let expected = (numbers.len() > 1).then(|| increase.total()).flatten();
+    let (Some(expected), Some(told)) = (expected, found.increased_by()) else {
+        assert_eq!(found.increased_by(), expected);
+        return;
+    };
+    let size: f64 = numbers.iter().map(|v| v.abs()).sum();
+    let is_same = told.to_bits() == expected.to_bits();
+    let is_near = found.increase.has_joined_drops() && (told - expected).abs() <= size * 1e-9;
+    let is_beyond = !expected.is_finite() || !size.is_finite();
+    assert!(is_same || is_near || is_beyond, "{told} is not {expected}");
+}
+
 /// Holds a view against the model.
 pub(super) fn check(view: &dyn History, model: &Model, window: Window) {
     let series = series_of(view);
@@ -285,6 +306,7 @@ pub(super) fn check(view: &dyn History, model: &Model, window: Window) {
             bits(summary.max),
             bits(numbers.iter().copied().max_by(sorted))
         );
+        assert_increase(&summary, &numbers);
         let last = samples.last().map(|(t, v)| (*t, v.to_bits()));
         let told = |s: Option<Sample>| s.map(|s| (s.time.as_millis(), s.value.to_bits()));
         assert_eq!(told(summary.last), last);
