@@ -15,8 +15,10 @@ use crate::{
     store::{Condition, Settings, Store, WriteError},
 };
 
-/// Faults that are tried of each kind; `LONGWATCH_TEST_EVERY_FAULT=1` tries them all.
-const FAULTS_TRIED: u64 = 40;
+/// Faults that are tried of each kind, spread over the story; `LONGWATCH_TEST_EVERY_FAULT=1` tries them all.
+const FAULTS_TRIED: u64 = 30;
+/// Operations at the story's end that are all tried: its last commit has them, with every step that it takes.
+const LAST_COMMIT: u64 = 60;
 
 fn settings() -> Settings {
     Settings {
@@ -173,7 +175,7 @@ fn places(all: u64) -> impl Iterator<Item = u64> {
     } else {
         (all / FAULTS_TRIED).max(1)
     };
-    (0..all).step_by(step as usize)
+    (0..all).filter(move |place| place % step == 0 || place + LAST_COMMIT >= all)
 }
 
 #[test]
