@@ -137,14 +137,9 @@ pub(super) fn add_day(summary: &mut Summary, day: &DaySeries) {
         .sum_parts
         .iter()
         .for_each(|part| summary.sum.add(*part));
-<<<<<<< HEAD
-    let (first, last, dropped) = (numbers.first, numbers.last, numbers.dropped);
-    summary.increase.push_stretch(first, last, dropped);
-=======
     summary
         .increase
         .push_stretch(numbers.first, numbers.last, numbers.dropped);
->>>>>>> report
     summary.min = Some(summary.min.map_or(numbers.min, |m| lesser(m, numbers.min)));
     summary.max = Some(summary.max.map_or(numbers.max, |m| greater(m, numbers.max)));
 }
