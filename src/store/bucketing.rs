@@ -4,6 +4,7 @@ use redb::AccessGuard;
 
 use super::{
     rollups::{FIVE_MINUTES_MS, HOUR_MS},
+    segments::day_end,
     tables::Tier,
 };
 use crate::{
@@ -95,14 +96,18 @@ impl Folds {
     pub(super) fn add_part_of_day(
         &mut self,
         row: &AccessGuard<'static, &'static [u8]>,
+        day: i32,
         tier_ms: i64,
         window: Window,
     ) {
+        // The last bucket of a day ends with the next one's first moment, which is not in this row.
+        let last_moment = day_end(day).as_millis();
         let Ok(day) = Buckets::open(row.value()) else {
             return;
         };
         let lies_within = |row: &&BucketRow| {
-            row.end_ms - tier_ms >= window.from.as_millis() && row.end_ms <= window.to.as_millis()
+            row.end_ms - tier_ms >= window.from.as_millis()
+                && row.end_ms.min(last_moment) <= window.to.as_millis()
         };
         for fold in &mut self.folds {
             if let Ok(Some(found)) = day.of(fold.no) {

@@ -253,7 +253,7 @@ impl Moment {
                     .get((tier.key(), day, agent.0))
                     .map_err(|e| backend(&e))?;
                 if let Some(row) = row {
-                    folds.add_part_of_day(&row, length_of(tier), stretch);
+                    folds.add_part_of_day(&row, day, length_of(tier), stretch);
                 }
             }
             Ok(())
