@@ -3,7 +3,7 @@
 /// How hard an encoder looks for fewer bytes. What it writes decodes alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// Quick encodings only: for samples that must be on disk soon and are written again later.
+    /// Quick encodings only: for what must be on disk soon, and for short columns.
     Quick,
     /// Entropy coding is tried too, at two to ten times the work: for samples that stay.
     Settled,
