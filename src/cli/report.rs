@@ -327,11 +327,11 @@ mod tests {
 
     #[test]
     fn comparisons_exclude_each_other() {
+        use clap::error::ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument};
         let refused = |arguments: &[&str]| {
             let all = ["report"].iter().chain(arguments);
             Line::try_parse_from(all).unwrap_err().kind()
         };
-        use clap::error::ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument};
         for (arguments, kind) in [
             (
                 &["--db", "x", "--compare", "previous", "--compare-db", "y"][..],

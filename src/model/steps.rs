@@ -17,7 +17,7 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steps {
     length_ms: i64,
-    steps: Vec<Step>,
+    done: Vec<Step>,
     /// The sum of the last step, not yet rounded.
     open: QuickSum,
 }
@@ -27,7 +27,7 @@ impl Steps {
     pub fn new(length_ms: i64) -> Self {
         Self {
             length_ms: length_ms.max(1),
-            steps: Vec::new(),
+            done: Vec::new(),
             open: QuickSum::default(),
         }
     }
@@ -72,13 +72,13 @@ impl Steps {
 
     /// The steps, in order of time.
     pub fn steps(&self) -> &[Step] {
-        &self.steps
+        &self.done
     }
 
     /// Opens the step that ends then, unless it is open.
     fn reach(&mut self, end_ms: i64) {
-        if self.steps.last().is_none_or(|step| step.end_ms < end_ms) {
-            self.steps.push(Step {
+        if self.done.last().is_none_or(|step| step.end_ms < end_ms) {
+            self.done.push(Step {
                 end_ms,
                 numbers: 0,
                 sum: 0.0,
@@ -88,7 +88,7 @@ impl Steps {
     }
 
     fn close(&mut self, numbers: u64) {
-        if let Some(step) = self.steps.last_mut() {
+        if let Some(step) = self.done.last_mut() {
             step.numbers += numbers;
             step.sum = self.open.to_f64();
         }

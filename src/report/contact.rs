@@ -81,7 +81,7 @@ pub(super) fn contact(
     let counted: Spans = watches
         .iter()
         .zip(seen.first_events)
-        .map(|(watch, event)| watch.from_event(event, silent_after_ms))
+        .map(|(watch, event)| watch.since(event, silent_after_ms))
         .collect();
     let counted = counted.and(&span_of(window));
     let available = counted.and(&reached).without(&failing);
@@ -108,7 +108,7 @@ struct Watch {
 
 impl Watch {
     /// What is left from the first event on; where none comes in time, its absence is what there is to see.
-    fn from_event(&self, event: Option<i64>, silent_after_ms: i64) -> Range<i64> {
+    fn since(&self, event: Option<i64>, silent_after_ms: i64) -> Range<i64> {
         if !self.begins_anew {
             return self.span.clone();
         }

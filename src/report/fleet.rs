@@ -36,7 +36,7 @@ pub fn performance_report(
         alerts: AlertBook::read(history, window)?,
     };
     let (measured, usages) = share_out(&registered, |agent, fleet| context.measure(agent, fleet))?;
-    let fleet = usages.into_iter().reduce(FleetUsage::merge);
+    let fleet = usages.into_iter().reduce(|all, one| all.merge(&one));
     let mut alerts: Vec<AlertInWindow> = registered
         .iter()
         .flat_map(|agent| {
@@ -135,7 +135,7 @@ impl FleetUsage {
         self.memory.1.merge(&agent.memory.distribution);
     }
 
-    fn merge(mut self, other: Self) -> Self {
+    fn merge(mut self, other: &Self) -> Self {
         self.cpu.0.merge(&other.cpu.0);
         self.cpu.1.merge(&other.cpu.1);
         self.memory.0.merge(&other.memory.0);

@@ -1,5 +1,7 @@
 //! The report as GitHub-flavoured Markdown.
 
+use std::fmt::Write;
+
 use super::{
     comparison::{Comparison, Source},
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
@@ -152,7 +154,8 @@ fn compared(comparison: &Comparison) -> String {
     );
     if comparison.coverage < 1.0 {
         let share = percent_of(comparison.coverage);
-        text.push_str(&format!("; the server ran for {share} % of it"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "; the server ran for {share} % of it");
     }
     text.push('.');
     for (verb, ids) in [
@@ -161,7 +164,7 @@ fn compared(comparison: &Comparison) -> String {
     ] {
         if !ids.is_empty() {
             let ids: Vec<String> = ids.iter().map(|id: &AgentId| escape(id.as_str())).collect();
-            text.push_str(&format!(" {verb}: {}.", ids.join(", ")));
+            let _ = write!(text, " {verb}: {}.", ids.join(", "));
         }
     }
     text

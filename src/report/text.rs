@@ -251,8 +251,10 @@ fn details_table(agents: &[&AgentPerformance]) -> Vec<String> {
     table(&head, &right, rows)
 }
 
-/// Figures of the changes' table: their heading, their name, and how they read.
-const CHANGED: [(&str, &str, fn(f64) -> String); 6] = [
+/// A figure of the changes' table: its heading, its name, and how it reads.
+type Changed = (&'static str, &'static str, fn(f64) -> String);
+
+const CHANGED: [Changed; 6] = [
     ("SCORE", "health_score", one_digit),
     ("CPU AVG", "avg_cpu_usage", one_digit),
     ("P95", "p95_cpu_usage", one_digit),
