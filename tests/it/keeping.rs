@@ -1,5 +1,4 @@
 //! What becomes of history with time: merged, rolled up, expired by age and by bytes, compacted; and copied while it grows.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::fs;
 
