@@ -136,6 +136,23 @@ async fn a_damaged_block_is_left_out_and_told() {
     let told = server.log().matches("left out of answers").count();
     assert_eq!(told, 1, "{}", server.log());
 
+    // The report cuts through the damaged block, so that its samples are needed.
+    let from = time(noon - 100_000);
+    let path = format!("/api/v1/reports/performance?from={from}");
+    let report = server.get_json(&path).await;
+    let report = &report["performance_report"];
+    assert!(report["coverage"].as_f64().unwrap() < 1.0, "{report}");
+    let findings = report["findings"].as_array().unwrap();
+    let finding = findings.iter().find(|f| {
+        f["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("1 damaged block left out")
+    });
+    assert_eq!(finding.unwrap()["agent_id"], "hit");
+    let overview = server.get_json("/api/v1/overview").await;
+    assert_eq!(overview.get("warnings"), None, "counts need no samples");
+
     // A snapshot takes rows over as they are, into pages whose checksums hold.
     let out = server.folder().join("snapshot.redb");
     let url = server.url("");
