@@ -16,10 +16,11 @@ use super::{
     parameters::Parameters,
     problem::Problem,
     registration,
+    warnings::warnings,
 };
 use crate::{
     collect,
-    model::{AgentId, Timestamp, Window},
+    model::{Agent, AgentId, History, Timestamp, Window},
     report,
     store::Registered,
 };
@@ -47,8 +48,10 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Problem> {
     let at = parameters.at(edge.now())?;
     edge.read(move |view| {
-        let agents = report::agents_json(&*view, &view.agents(at), at)?;
-        Ok(Json(json!({ "agents": agents })))
+        let agents = view.agents(at);
+        let mut answer = json!({ "agents": report::agents_json(&*view, &agents, at)? });
+        put_warnings(&mut answer, &*view, &agents, at);
+        Ok(Json(answer))
     })
     .await
 }
@@ -67,7 +70,9 @@ async fn described(edge: &Edge, id: AgentId, at: Timestamp) -> Result<Value, Pro
         let agent = view
             .agent(&id, at)
             .ok_or_else(|| Problem::unknown_agent(&id, at))?;
-        Ok(report::agent_json(&*view, &agent, at)?)
+        let mut answer = report::agent_json(&*view, &agent, at)?;
+        put_warnings(&mut answer, &*view, std::slice::from_ref(&agent), at);
+        Ok(answer)
     })
     .await
 }
@@ -141,13 +146,23 @@ pub(super) async fn health(
             .ok_or_else(|| Problem::unknown_agent(&id, at))?;
         let window_ms = window_ms.unwrap_or_else(|| view.policy(at).health_window_ms);
         let health = report::health_score(&*view, &agent, Window::ending_at(at, window_ms))?;
-        Ok(Json(json!({
+        let mut answer = json!({
             "agent_id": id.as_str(),
             "health_score": health.score,
             "deductions": health.deductions,
-        })))
+        });
+        put_warnings(&mut answer, &*view, std::slice::from_ref(&agent), at);
+        Ok(Json(answer))
     })
     .await
+}
+
+/// Says what status and score could not take into account, however long ago it was.
+fn put_warnings(answer: &mut Value, history: &dyn History, agents: &[Agent], at: Timestamp) {
+    let lacks = warnings(history, agents, Window::until(at));
+    if !lacks.is_empty() {
+        answer["warnings"] = json!(lacks);
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{Timestamp, format_duration_ms},
-    store::Condition,
+    store::{Condition, Quarantined},
 };
 
 pub(super) async fn healthz() -> &'static str {
@@ -53,6 +53,10 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         "head_bytes": status.head_bytes,
         "wal_records": status.wal_records,
         "blocks": status.blocks,
+        "quarantined_blocks": {
+            "count": status.quarantined,
+            "first": status.quarantined_first.iter().map(quarantined).collect::<Vec<_>>(),
+        },
         "file_bytes": status.file_bytes,
         "bytes_written": status.bytes_written,
         "commits": status.commits,
@@ -71,6 +75,18 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         "disk_reserve_bytes": status.disk_reserve_bytes,
         "target_files": edge.context.target_files.borrow().to_json(),
     })))
+}
+
+/// A block that cannot be read. Its day is that of its first moment: a block lies within one UTC day.
+fn quarantined(block: &Quarantined) -> Value {
+    json!({
+        "day": &block.first.to_rfc3339()[..10],
+        "agent_id": block.agent_id,
+        "from": block.first.to_rfc3339(),
+        "to": block.last.to_rfc3339(),
+        "reason": block.reason,
+        "seen": block.seen.map(Timestamp::to_rfc3339),
+    })
 }
 
 fn copy_advice(seconds: f64) -> String {

@@ -31,6 +31,7 @@ mod steps;
 mod target_files;
 mod tls;
 mod tokens;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

@@ -161,7 +161,7 @@ impl From<ReadError> for Problem {
         tracing::error!(%error, "a question could not be answered");
         let detail = error.to_string();
         match error {
-            ReadError::Damaged(_) => Self::internal(detail),
+            ReadError::Damaged(_) | ReadError::Newer(_) => Self::internal(detail),
             // The file is opened anew after an error of the disk, without anybody's doing.
             ReadError::Backend(_) => Self::busy(&detail, READ_AGAIN_SECONDS),
         }

@@ -9,8 +9,12 @@ use axum::{
 };
 
 use super::{
-    context::Edge, parameters::Parameters, problem::Problem, routes::json_response,
+    context::Edge,
+    parameters::Parameters,
+    problem::Problem,
+    routes::json_response,
     selection::agent_parameter,
+    warnings::{add_warnings, warnings},
 };
 use crate::{
     model::{AgentId, DAY_MS, Timestamp, Window},
@@ -36,8 +40,11 @@ pub(super) async fn overview(
     let at = parameters.at(edge.now())?;
     let body = edge
         .read(move |view| {
-            serde_json::to_vec(&report::overview(&*view, at)?)
-                .map_err(|why| Problem::internal(why.to_string()))
+            let mut body = serde_json::to_vec(&report::overview(&*view, at)?)
+                .map_err(|why| Problem::internal(why.to_string()))?;
+            let lacks = warnings(&*view, &view.agents(at), Window::until(at));
+            add_warnings(&mut body, &lacks);
+            Ok(body)
         })
         .await?;
     Ok(json_response(StatusCode::OK, body))

@@ -15,6 +15,7 @@ use super::{
     routes::json_response,
     selection::{Selection, write_identity, write_value},
     steps::Aggregate,
+    warnings::{add_warnings, warnings},
 };
 use crate::model::{
     Agent, Bucket, DAY_MS, History, SeriesInfo, SeriesNo, Timestamp, Window, is_stale_marker,
@@ -89,6 +90,8 @@ impl Question {
             self.write_agent(history, agent, series, &mut left, &mut out)?;
         }
         out.extend_from_slice(b"]}");
+        let agents = chosen.iter().map(|(agent, _)| agent);
+        add_warnings(&mut out, &warnings(history, agents, self.window));
         Ok(out)
     }
 

@@ -10,6 +10,7 @@ use super::{
     problem::Problem,
     routes::json_response,
     selection::{Selection, write_identity},
+    warnings::{add_warnings, warnings},
 };
 use crate::model::{History, SeriesExtent, SeriesNo, Timestamp, Window};
 
@@ -34,20 +35,21 @@ fn answer(
     now: Timestamp,
 ) -> Result<Vec<u8>, Problem> {
     let mut out = b"{\"series\":[".to_vec();
-    for agent in selection.agents(history, window.to, now) {
+    let agents = selection.agents(history, window.to, now);
+    for agent in &agents {
         let extents: HashMap<SeriesNo, SeriesExtent> = history
             .extents(agent.no, window)?
             .into_iter()
             .map(|extent| (extent.no, extent))
             .collect();
-        for info in selection.series(history, &agent) {
+        for info in selection.series(history, agent) {
             let Some(extent) = extents.get(&info.no) else {
                 continue;
             };
             if out.last() == Some(&b'}') {
                 out.push(b',');
             }
-            write_identity(&mut out, &agent, &info);
+            write_identity(&mut out, agent, &info);
             // Writing to a Vec cannot fail.
             let _ = write!(
                 out,
@@ -57,5 +59,6 @@ fn answer(
         }
     }
     out.extend_from_slice(b"]}");
+    add_warnings(&mut out, &warnings(history, &agents, window));
     Ok(out)
 }

@@ -1,6 +1,7 @@
 //! `longwatch db`
 
 use std::{
+    fmt::Write as _,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     model::Timestamp,
-    store::{self, CompactReport, StoreStatus, VerifyReport},
+    store::{self, CompactReport, Quarantined, StoreStatus, VerifyReport},
 };
 
 /// Care of the database file.
@@ -125,7 +126,43 @@ fn facts(path: &Path, status: &StoreStatus) -> Vec<(&'static str, Value, String)
         count("blocks", status.blocks),
         count("wal_records", status.wal_records),
         count("head_samples", status.head_samples),
+        (
+            "quarantined_blocks",
+            json!({
+                "count": status.quarantined,
+                "first": status.quarantined_first.iter().map(quarantined).collect::<Vec<_>>(),
+            }),
+            quarantined_text(status),
+        ),
     ]
+}
+
+/// A block that cannot be read, as `/api/v1/status` has it.
+fn quarantined(block: &Quarantined) -> Value {
+    json!({
+        "day": &block.first.to_rfc3339()[..10],
+        "agent_id": block.agent_id,
+        "from": block.first.to_rfc3339(),
+        "to": block.last.to_rfc3339(),
+        "reason": block.reason,
+    })
+}
+
+fn quarantined_text(status: &StoreStatus) -> String {
+    let mut text = status.quarantined.to_string();
+    for block in &status.quarantined_first {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "; agent {}, {} to {}: {}",
+            block.agent_id, block.first, block.last, block.reason
+        );
+    }
+    let unnamed = status.quarantined - status.quarantined_first.len() as u64;
+    if unnamed > 0 {
+        let _ = write!(text, "; and {unnamed} more");
+    }
+    text
 }
 
 fn human_size(bytes: u64) -> String {

@@ -370,13 +370,14 @@ impl<'a> Block<'a> {
         let (format, mut rest) = bytes
             .split_first()
             .ok_or(Corrupt::new("a block is empty"))?;
-        if *format != FORMAT {
-            return Err(BlockError::Newer(*format));
-        }
         let directory = varint::take_bytes(&mut rest)?;
         let head_end = bytes.len() - rest.len();
         if take_u32_checksum(&mut rest)? != crc32c::crc32c(&bytes[..head_end]) {
             return Err(Corrupt::new("a block's directory fails its checksum").into());
+        }
+        // Every format has this envelope: a first byte that was damaged is no newer format.
+        if *format != FORMAT {
+            return Err(BlockError::Newer(*format));
         }
         let (data, checksum) = rest
             .split_last_chunk::<4>()

@@ -37,7 +37,7 @@ pub use metric::{
 pub use policy::{HealthWeights, Policy};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
-    Summary, Visit,
+    Summary, Unreadable, Visit,
 };
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub use steps::{Step, Steps};

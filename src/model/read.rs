@@ -16,9 +16,23 @@ pub enum ReadError {
     /// Bytes that fail their checksum or cannot be decoded: what and where.
     #[error("damaged data: {0}")]
     Damaged(String),
+    /// Written by a newer longwatch: what and where.
+    #[error("written by a newer longwatch: {0}")]
+    Newer(String),
     /// The engine or the disk refused.
     #[error("the database cannot be read: {0}")]
     Backend(String),
+}
+
+/// A part of an agent's history that answers lack, since it cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// First moment that it covers.
+    pub first: Timestamp,
+    /// Last moment that it covers, or may cover where that cannot be told.
+    pub last: Timestamp,
+    /// What it is, and why it cannot be read.
+    pub reason: String,
 }
 
 /// A series and its metadata.
@@ -273,6 +287,13 @@ pub trait History: Send + Sync {
         at: Timestamp,
         wanted: Option<f64>,
     ) -> Result<Option<Sample>, ReadError>;
+
+    /// What this value's answers about the agent so far had to leave out of the window, oldest first. It is
+    /// asked after the questions whose answers it is about. What a damaged block still tells for certain
+    /// (the counts and sums of its directory) is used, and not told here.
+    fn unreadable(&self, _agent: AgentNo, _window: Window) -> Vec<Unreadable> {
+        Vec::new()
+    }
 
     /// Alerts whose time of firing overlaps the window, oldest first, as they stood at `window.to`: one
     /// that resolved later is still open in the answer.

@@ -1,6 +1,6 @@
-//! The time in which a server ran, and its share of a window.
+//! The time that is known of: a server ran, and what it wrote can be read. Its share of a window.
 
-use super::spans::Spans;
+use super::{spans::Spans, unread::Unread};
 use crate::model::{History, Run, Window};
 
 /// Runs of the server that began by the window's end, oldest first.
@@ -22,8 +22,9 @@ pub(super) fn runs_until_end(history: &dyn History, window: Window) -> Vec<Run> 
     runs
 }
 
-/// Share of the window covered by the runs, 0 to 1, rounded to 6 digits.
-pub(super) fn coverage(runs: &[Run], window: Window) -> f64 {
+/// Share of the window covered by the runs, without the time of which something cannot be read; 0 to 1, rounded to 6
+/// digits.
+pub(super) fn coverage(runs: &[Run], unread: &[Unread], window: Window) -> f64 {
     if window.length_ms() <= 0 {
         return 1.0;
     }
@@ -32,7 +33,12 @@ pub(super) fn coverage(runs: &[Run], window: Window) -> f64 {
         .iter()
         .map(|run| run.start.as_millis()..run.end.as_millis())
         .collect();
-    share(within.and(&ran).length_ms(), window.length_ms())
+    let lost: Spans = unread
+        .iter()
+        .flat_map(|unread| unread.spans.iter().cloned())
+        .collect();
+    let known = within.and(&ran).without(&lost);
+    share(known.length_ms(), window.length_ms())
 }
 
 /// A part of a whole, 0 to 1, rounded to 6 digits; a missing moment is never rounded away.
@@ -66,7 +72,7 @@ mod tests {
             ..FakeHistory::default()
         };
         let window = Window::new(at(from), at(to));
-        coverage(&runs_until_end(&history, window), window)
+        coverage(&runs_until_end(&history, window), &[], window)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::model::{
     Agent, AgentId, AgentNo, Alert, AlertEvent, History, Increase, MetricKind, OccurrenceNo,
     Policy, ReadError, Registration, RegistrationSource, Run, Sample, SeriesExtent, SeriesInfo,
-    SeriesKey, SeriesNo, Severity, Summary, Timestamp, Visit, Window, is_stale_marker,
+    SeriesKey, SeriesNo, Severity, Summary, Timestamp, Unreadable, Visit, Window, is_stale_marker,
 };
 
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub(super) struct FakeHistory {
     pub(super) agents: Vec<Agent>,
     pub(super) series: Vec<(SeriesInfo, Vec<Sample>)>,
     pub(super) alerts: Vec<Alert>,
+    pub(super) unreadable: Vec<(AgentNo, Unreadable)>,
 }
 
 impl FakeHistory {
@@ -228,6 +229,13 @@ impl History for FakeHistory {
         }
         found.sort_by_key(|a| a.fired_at);
         Ok(found)
+    }
+
+    fn unreadable(&self, agent: AgentNo, window: Window) -> Vec<Unreadable> {
+        let own = self.unreadable.iter().filter(|(no, _)| *no == agent);
+        own.map(|(_, lack)| lack.clone())
+            .filter(|lack| window.touches(lack.first, lack.last))
+            .collect()
     }
 
     fn alert_events(&self, _alert: &Alert) -> Result<Vec<AlertEvent>, ReadError> {

@@ -15,6 +15,7 @@ use super::{
     health::Deduction,
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
     shape::{number_value, pairs, short_number, text, text_value},
+    unread::Unread,
     wording::{counted, duration, moment, one_digit, percent_of},
 };
 
@@ -99,6 +100,7 @@ pub(super) fn judge(
             .filter(|a| a.agent_id == agent.agent_id);
         findings.extend(own.filter_map(|alert| alert_finding(alert, window)));
     }
+    findings.extend(report.unread.iter().map(damaged_blocks));
     findings.extend(partial_coverage(report));
     let recommendations = recommended.iter().map(|f| f.message.clone()).collect();
     recommended.extend(findings);
@@ -382,15 +384,48 @@ fn duration_value(alert: &AlertInWindow) -> Value {
     short_number(&alert.duration_seconds, serde_json::value::Serializer).unwrap_or(Value::Null)
 }
 
+fn damaged_blocks(unread: &Unread) -> Finding {
+    let Unread {
+        agent_id,
+        blocks,
+        first,
+        last,
+        reason,
+        ..
+    } = unread;
+    let noun = if *blocks == 1 { "block" } else { "blocks" };
+    Finding {
+        agent_id: Some(agent_id.clone()),
+        severity: Severity::Warning,
+        message: format!(
+            "{blocks} damaged {noun} left out, {} to {} UTC",
+            moment(*first),
+            moment(*last)
+        ),
+        evidence: vec![
+            ("blocks", json!(blocks).into()),
+            ("from", json!(first.to_rfc3339()).into()),
+            ("to", json!(last.to_rfc3339()).into()),
+            ("reason", json!(reason).into()),
+            ("query", json!("/api/v1/status").into()),
+        ],
+    }
+}
+
 fn partial_coverage(report: &PerformanceReport) -> Option<Finding> {
     let share = report.coverage;
+    let percent = percent_of(share);
+    let message = if report.unread.is_empty() {
+        format!("the server ran for {percent} % of the window; the figures cover only that time")
+    } else {
+        format!(
+            "the figures cover {percent} % of the window; for the rest the server did not run, or blocks cannot be read"
+        )
+    };
     (share < 1.0).then(|| Finding {
         agent_id: None,
         severity: Severity::Warning,
-        message: format!(
-            "the server ran for {} % of the window; the figures cover only that time",
-            percent_of(share)
-        ),
+        message,
         evidence: vec![
             ("coverage", number_value(share).into()),
             ("query", samples_query(None, names::UP, report.window)),

@@ -17,6 +17,7 @@ use super::{
     },
     status::agent_status,
     traffic::Traffic,
+    unread::unread,
 };
 
 /// Computes the report. Only agents registered at the window's end are in it.
@@ -54,9 +55,11 @@ pub fn performance_report(
         received.merge(traffic[1]);
     }
     let agents: Vec<AgentPerformance> = measured.into_iter().map(|(agent, _)| agent).collect();
+    let unread = unread(history, &registered, window);
     let mut report = PerformanceReport {
         window,
-        coverage: coverage(&context.runs, window),
+        coverage: coverage(&context.runs, &unread, window),
+        unread,
         trends: trends(&agents, &fleet.unwrap_or_default(), [sent, received]),
         agents,
         recommendations: Vec::new(),

@@ -6,8 +6,8 @@ use super::{fake::FakeHistory, *};
 use crate::{
     alerts::HEALTH_ALERT_NAME,
     model::{
-        AgentId, AgentNo, AgentStatus, History, Run, STALE_MARKER, Severity, Timestamp, Window,
-        names,
+        AgentId, AgentNo, AgentStatus, History, Run, STALE_MARKER, Severity, Timestamp, Unreadable,
+        Window, names,
     },
 };
 
@@ -343,6 +343,48 @@ fn hours_are_whole_where_they_can_be() {
     };
     assert_eq!(hours(24 * HOUR_MS), "24");
     assert_eq!(hours(90 * MINUTE_MS), "1.5");
+}
+
+#[test]
+fn damaged_blocks_are_told_everywhere() {
+    let mut history = troubled();
+    let agent = history.agents[0].clone();
+    let lack = |from: i64, to: i64| Unreadable {
+        first: before(from),
+        last: before(to),
+        reason: "block (group 0, start 1, sequence 2): for a test".to_owned(),
+    };
+    // Two that overlap, and one that a look at the status met before the window.
+    history.unreadable = vec![
+        (agent.no, lack(30 * HOUR_MS, 29 * HOUR_MS)),
+        (agent.no, lack(12 * HOUR_MS - 1, 9 * HOUR_MS)),
+        (agent.no, lack(10 * HOUR_MS, 6 * HOUR_MS)),
+    ];
+    let report = performance_report(&history, &day()).unwrap();
+    assert_eq!(report.coverage, 0.75);
+    let found: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|f| f.message.contains("damaged blocks left out"))
+        .collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].agent_id.as_ref(), Some(&agent.id));
+    assert!(found[0].message.starts_with("3 damaged blocks"));
+    let other = "the figures cover 75.0 % of the window";
+    assert!(report.findings.iter().any(|f| f.message.starts_with(other)));
+    for format in [Format::Text, Format::Markdown, Format::Html] {
+        let text = render(&history, &report, format).unwrap();
+        assert!(text.contains("cannot be read, for the rest"), "{text}");
+    }
+    // A report about somebody else lacks nothing.
+    let request = ReportRequest {
+        agent: Some(history.agents[1].id.clone()),
+        ..day()
+    };
+    assert_eq!(
+        performance_report(&history, &request).unwrap().coverage,
+        1.0
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{
     comparison::{Comparison, Source},
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
+    unread::uncovered,
     wording::{
         bytes, duration, gaps, measured, moment, one_digit, per_hour, percent_of, plain, thousands,
         window, with_change,
@@ -20,8 +21,9 @@ pub(super) fn render(report: &PerformanceReport) -> String {
     ];
     if report.coverage < 1.0 {
         parts.push(format!(
-            "> **Coverage {} %:** the server did not run for the rest of the window.",
-            percent_of(report.coverage)
+            "> **Coverage {} %:** {} for the rest of the window.",
+            percent_of(report.coverage),
+            uncovered(&report.unread)
         ));
     }
     parts.extend(report.comparison.as_ref().map(compared));
@@ -155,7 +157,7 @@ fn compared(comparison: &Comparison) -> String {
     if comparison.coverage < 1.0 {
         let share = percent_of(comparison.coverage);
         // Writing to a String cannot fail.
-        let _ = write!(text, "; the server ran for {share} % of it");
+        let _ = write!(text, "; its figures cover {share} % of it");
     }
     text.push('.');
     for (verb, ids) in [

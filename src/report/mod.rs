@@ -26,6 +26,7 @@ mod status;
 mod text;
 mod traffic;
 mod trend;
+mod unread;
 mod wording;
 
 #[cfg(test)]
@@ -48,3 +49,4 @@ pub use performance::{
 pub use render::{Format, render};
 pub use status::agent_status;
 pub use trend::Trend;
+pub use unread::Unread;

@@ -5,7 +5,8 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use crate::model::{AgentId, AgentStatus, Severity, Timestamp, Window};
 
 use super::{
-    comparison::Comparison, contact::Gap, findings::Finding, health::Deduction, shape, trend::Trend,
+    comparison::Comparison, contact::Gap, findings::Finding, health::Deduction, shape,
+    trend::Trend, unread::Unread,
 };
 
 /// Milliseconds of an hour.
@@ -221,6 +222,8 @@ pub struct PerformanceReport {
     pub window: Window,
     /// Share of the window in which the server ran, 0 to 1.
     pub coverage: f64,
+    /// What the figures leave out since it cannot be read.
+    pub unread: Vec<Unread>,
     /// Figures per agent registered at the window's end, sorted by id.
     pub agents: Vec<AgentPerformance>,
     /// Figures over all of them.

@@ -5,6 +5,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use super::{
     comparison::{Comparison, Source},
     performance::{AgentPerformance, PerformanceReport},
+    unread::uncovered,
     wording::{
         bytes, counted, duration, gaps, measured, moment, one_digit, per_hour, percent_of, plain,
         signed, thousands, window, with_change,
@@ -60,8 +61,9 @@ fn header(report: &PerformanceReport) -> Vec<String> {
     ];
     if report.coverage < 1.0 {
         lines.push(format!(
-            "Coverage  {} % of the window: the server did not run for the rest of it",
-            percent_of(report.coverage)
+            "Coverage  {} % of the window: {} for the rest of it",
+            percent_of(report.coverage),
+            uncovered(&report.unread)
         ));
     }
     lines.extend(report.comparison.as_ref().map(compared));
@@ -148,7 +150,7 @@ fn compared(comparison: &Comparison) -> String {
     };
     let covered = if comparison.coverage < 1.0 {
         let share = percent_of(comparison.coverage);
-        format!("; the server ran for {share} % of it")
+        format!("; its figures cover {share} % of it")
     } else {
         String::new()
     };

@@ -8,7 +8,7 @@ use super::{
     tables::Tier,
 };
 use crate::{
-    codec::{BucketRow, Buckets, SeriesBuckets},
+    codec::{BlockError, BucketRow, Buckets, SeriesBuckets},
     model::{BucketFold, BucketVisit, CounterStretch, DAY_MS, SeriesNo, Stretch, Window},
 };
 
@@ -63,58 +63,65 @@ impl Folds {
         }
     }
 
-    /// Adds a day's row; returns the series that have to be read from their samples. `is_all_there_is` says that
-    /// the samples have expired, so that what was kept has to do.
+    /// Adds a day's row; returns the series that have to be read from their samples, and why if that is because
+    /// the row cannot be read. `is_all_there_is` says that the samples have expired, so that what was kept has to do.
     pub(super) fn add_day(
         &mut self,
         row: &AccessGuard<'static, &'static [u8]>,
         is_all_there_is: bool,
-    ) -> Vec<SeriesNo> {
-        let Ok(day) = Buckets::open(row.value()) else {
-            return self.all();
+    ) -> (Vec<SeriesNo>, Option<BlockError>) {
+        let day = match Buckets::open(row.value()) {
+            Ok(day) => day,
+            Err(error) => return (self.all(), Some(error)),
         };
         let with_rate = self.with_rate;
         let is_enough = |found: &SeriesBuckets| {
             let has_rate = || found.rows.iter().all(|row| row.counter.is_some());
             is_all_there_is || (found.is_exact && (!with_rate || has_rate()))
         };
-        let mut left = Vec::new();
+        let (mut left, mut damage) = (Vec::new(), None);
         for fold in &mut self.folds {
             match day.of(fold.no) {
                 Ok(None) => {}
                 Ok(Some(found)) if is_enough(&found) => {
                     found.rows.iter().for_each(|row| fold.push(&stretch(row)));
                 }
-                Ok(Some(_)) | Err(_) => left.push(fold.no),
+                Ok(Some(_)) => left.push(fold.no),
+                Err(corrupt) => {
+                    left.push(fold.no);
+                    damage = Some(corrupt.into());
+                }
             }
         }
-        left
+        (left, damage)
     }
 
     /// Adds what a day's row has of a window, bucket by bucket, for a day whose samples have expired; what the window
     /// cuts through is left out.
+    ///
+    /// # Errors
+    /// The row cannot be read, or not all of it.
     pub(super) fn add_part_of_day(
         &mut self,
         row: &AccessGuard<'static, &'static [u8]>,
         day: i32,
         tier_ms: i64,
         window: Window,
-    ) {
+    ) -> Result<(), BlockError> {
         // The last bucket of a day ends with the next one's first moment, which is not in this row.
         let last_moment = day_end(day).as_millis();
-        let Ok(day) = Buckets::open(row.value()) else {
-            return;
-        };
+        let day = Buckets::open(row.value())?;
         let lies_within = |row: &&BucketRow| {
             row.end_ms - tier_ms >= window.from.as_millis()
                 && row.end_ms.min(last_moment) <= window.to.as_millis()
         };
         for fold in &mut self.folds {
-            if let Ok(Some(found)) = day.of(fold.no) {
+            if let Some(found) = day.of(fold.no)? {
                 let rows = found.rows.iter().filter(lies_within);
                 rows.for_each(|row| fold.push(&stretch(row)));
             }
         }
+        Ok(())
     }
 
     /// Hands over every series that has buckets.

@@ -15,10 +15,11 @@ use super::{
     command::{Command, Reply},
     draft::{Draft, Times},
     liveness::Liveness,
-    merge::{Applied, Merged},
-    merger::Merger,
+    merge::Applied,
+    merger::{self, Merger},
     outage::{Outage, Pauses},
     pins::Pins,
+    quarantine::RowKey,
     queue::{Exit, Portion},
     ration::Ration,
     reserve::{Change, Reserve},
@@ -405,7 +406,7 @@ impl Committer {
         let Some(batch) = self.merger.next() else {
             return;
         };
-        if let Err(error) = self.write_batch(&batch.merged) {
+        if let Err(error) = self.write_batch(&batch.changes) {
             tracing::error!(%error, "merged blocks cannot be written; they stay as they are");
             self.give_up(&error);
         }
@@ -413,11 +414,11 @@ impl Committer {
         let _ = batch.written.try_send(());
     }
 
-    fn write_batch(&self, batch: &[Merged]) -> Result<(), redb::Error> {
+    fn write_batch(&self, batch: &[merger::Change]) -> Result<(), redb::Error> {
         let mut applied = Applied::default();
         let transaction = begin(&self.shared.database())?;
-        for merged in batch {
-            merged.write(&transaction, &mut applied)?;
+        for change in batch {
+            change.write(&transaction, &mut applied)?;
         }
         transaction.commit()?;
         let mut live = self.shared.live.lock();
@@ -427,6 +428,8 @@ impl Committer {
             inventory.change(*agent, *day, live.block_epoch);
         }
         drop(live);
+        let is_rebuilt = |row: RowKey| matches!(row, RowKey::Rollup { day, agent, .. } if applied.rebuilt.contains(&(day, agent)));
+        self.shared.quarantine.forget(is_rebuilt);
         let metrics = &self.shared.metrics;
         metrics.merges.inc_by(applied.days.len() as u64);
         metrics.merged_bytes_written.inc_by(applied.bytes);

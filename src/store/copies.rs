@@ -10,15 +10,19 @@ use redb::{
 use super::{
     OpenError, StoreStatus, View,
     backend::DiskBackend,
+    catalog::Catalog,
     file::{self, OpenedCopy, damaged, on_untrusted_pages},
+    handle::QUARANTINED_SHOWN,
     inventory::Inventory,
     load::{self, Loaded},
     moment::{Moment, guarded},
-    tables,
+    pieces::open_block,
+    quarantine::{Damage, LeftOut, Quarantined},
+    tables::{self, Tier},
 };
 use crate::{
-    codec::{Block, WalRecord},
-    model::{DAY_MS, ReadError, Timestamp},
+    codec::{Block, Buckets, Day, WalRecord},
+    model::{AgentNo, DAY_MS, ReadError, Timestamp},
 };
 
 /// Page cache for a copy that is read once.
@@ -46,6 +50,8 @@ pub fn open_copy(path: &Path) -> Result<View, OpenError> {
         last_commit: loaded.last_commit,
         block_epoch: 0,
         inventory: Arc::new(Inventory::default()),
+        quarantine: None,
+        left_out: LeftOut::default(),
     }))
 }
 
@@ -68,6 +74,8 @@ pub fn inspect(path: &Path) -> Result<StoreStatus, OpenError> {
             .map_err(|e| damaged(path, e))?
             .len()
             .map_err(|e| damaged(path, e))?;
+        let (quarantined, quarantined_first) =
+            damaged_rows(&transaction, &loaded.catalog).map_err(|e| damaged(path, e))?;
         Ok(StoreStatus {
             schema_version: copy.facts.schema_version,
             file_id: hexadecimal(copy.facts.file_id),
@@ -79,6 +87,8 @@ pub fn inspect(path: &Path) -> Result<StoreStatus, OpenError> {
             head_bytes: loaded.heads.bytes() as u64,
             wal_records: loaded.log_records,
             blocks,
+            quarantined,
+            quarantined_first,
             last_commit_ms: loaded.last_commit.map(Timestamp::as_millis),
             ..StoreStatus::default()
         })
@@ -87,6 +97,56 @@ pub fn inspect(path: &Path) -> Result<StoreStatus, OpenError> {
 
 pub(super) fn hexadecimal(id: [u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(id))
+}
+
+/// Counts the blocks and rollups whose checksums do not hold, and names the first of them.
+fn damaged_rows(
+    transaction: &ReadTransaction,
+    catalog: &Catalog,
+) -> Result<(u64, Vec<Quarantined>), ReadError> {
+    let (mut count, mut first) = (0, Vec::new());
+    let mut add = |damage: &Damage| {
+        count += 1;
+        if first.len() < QUARANTINED_SHOWN {
+            let agent = catalog.agent(damage.row.agent());
+            let id = agent.map_or_else(
+                || format!("number {}", damage.row.agent().0),
+                |entry| entry.id.to_string(),
+            );
+            first.push(damage.told(id, None));
+        }
+    };
+    let blocks = transaction
+        .open_table(tables::BLOCKS)
+        .map_err(|e| unreadable(&e))?;
+    for row in blocks.iter().map_err(|e| unreadable(&e))? {
+        let (key, bytes) = row.map_err(|e| unreadable(&e))?;
+        match open_block(key.value(), bytes.value())? {
+            Ok(mut block) => {
+                if let Err(error) = block.check_data() {
+                    add(&Damage::of_data(key.value(), &block, &error));
+                }
+            }
+            Err(damage) => add(&damage),
+        }
+    }
+    let rollups = transaction
+        .open_table(tables::ROLLUPS)
+        .map_err(|e| unreadable(&e))?;
+    for row in rollups.iter().map_err(|e| unreadable(&e))? {
+        let (key, bytes) = row.map_err(|e| unreadable(&e))?;
+        let (tier, day, agent) = key.value();
+        let checked = match Tier::of_key(tier) {
+            Some(Tier::Day) => Day::open(bytes.value()).map(|_| ()),
+            Some(_) => Buckets::open(bytes.value()).map(|_| ()),
+            None => Ok(()),
+        };
+        if let (Err(error), Some(tier)) = (checked, Tier::of_key(tier)) {
+            let why = error.to_string();
+            add(&Damage::of_rollup(tier, day, AgentNo(agent), why));
+        }
+    }
+    Ok((count, first))
 }
 
 /// What `db verify` found.

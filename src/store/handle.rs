@@ -22,6 +22,7 @@ use super::{
     liveness::Sign,
     load,
     merger::Merger,
+    quarantine::Quarantined,
     queue::{Entrance, queue},
     recovery::write_error,
     reserve, runs,
@@ -88,6 +89,9 @@ pub enum Registered {
     Unchanged,
 }
 
+/// Damaged blocks that [`StoreStatus`] names.
+pub(super) const QUARANTINED_SHOWN: usize = 20;
+
 /// Sizes and settings, for `/api/v1/status` and `db info`.
 #[derive(Clone, Debug, Default)]
 pub struct StoreStatus {
@@ -111,6 +115,10 @@ pub struct StoreStatus {
     pub wal_records: u64,
     /// Blocks.
     pub blocks: u64,
+    /// Blocks and rollups that are known to be damaged.
+    pub quarantined: u64,
+    /// The first of them.
+    pub quarantined_first: Vec<Quarantined>,
     /// Retention of samples in milliseconds.
     pub retention_ms: i64,
     /// Time of the last commit in milliseconds since the epoch.
@@ -460,6 +468,7 @@ impl Store {
         // After an I/O error the engine refuses to answer; the other figures still help.
         let (blocks, wal_records) = table_lengths().unwrap_or_default();
         let disk = *shared.disk.lock();
+        let (quarantined, quarantined_first) = shared.quarantine.list(QUARANTINED_SHOWN);
         let live = shared.live.lock();
         StoreStatus {
             schema_version: self.facts.schema_version,
@@ -472,6 +481,8 @@ impl Store {
             head_bytes: live.heads.bytes() as u64,
             wal_records,
             blocks,
+            quarantined,
+            quarantined_first,
             retention_ms: shared.settings.retention_ms,
             last_commit_ms: live.last_commit.map(Timestamp::as_millis),
             copy_safe_seconds: shared.copy_safe_ms.load(Ordering::Relaxed) as f64 / 1000.0,

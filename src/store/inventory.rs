@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::{moment::Moment, segments::day_start};
+use super::{moment::Moment, quarantine::Damage, segments::day_start};
 use crate::model::{AgentNo, ReadError, SeriesExtent, Timestamp, Window};
 
 /// Bytes of extents remembered; beyond it the cache starts anew.
@@ -13,10 +13,18 @@ const BYTES_MAX: usize = 16 << 20;
 
 type Key = (AgentNo, i32);
 
+/// What is remembered of a day.
+#[derive(Debug)]
+struct DayExtents {
+    extents: Vec<SeriesExtent>,
+    /// What could not be read of it.
+    lacks: Vec<Damage>,
+}
+
 #[derive(Debug, Default)]
 struct Days {
     /// Extents of a day's blocks and the epoch they were read at.
-    known: HashMap<Key, (u64, Arc<[SeriesExtent]>)>,
+    known: HashMap<Key, (u64, Arc<DayExtents>)>,
     bytes: usize,
     /// Epoch of the last change of a day's blocks.
     changed: HashMap<Key, u64>,
@@ -71,7 +79,7 @@ impl Inventory {
             (from <= to).then_some((from, to))
         });
         let Some((from, to)) = whole else {
-            return moment.extents_uncached(agent, window);
+            return moment.extents_uncached(agent, window, &mut Vec::new());
         };
         let mut total: HashMap<crate::model::SeriesNo, SeriesExtent> = HashMap::new();
         let mut add = |extents: &[SeriesExtent]| {
@@ -87,29 +95,24 @@ impl Inventory {
             }
         };
         if day_start(from).plus_millis(-1) > window.from {
-            add(&moment.extents_uncached(
-                agent,
-                Window::new(window.from, day_start(from).plus_millis(-1)),
-            )?);
+            let before = Window::new(window.from, day_start(from).plus_millis(-1));
+            add(&moment.extents_uncached(agent, before, &mut Vec::new())?);
         }
         for day in from..=to {
-            add(&self.day(moment, agent, day)?);
+            let known = self.day(moment, agent, day)?;
+            moment.leave_out(&known.lacks);
+            add(&known.extents);
         }
         let rest = Window::new(day_start(to + 1).plus_millis(-1), window.to);
         if rest.length_ms() > 0 {
-            add(&moment.extents_uncached(agent, rest)?);
+            add(&moment.extents_uncached(agent, rest, &mut Vec::new())?);
         }
         let mut extents: Vec<SeriesExtent> = total.into_values().collect();
         extents.sort_by_key(|e| e.no);
         Ok(extents)
     }
 
-    fn day(
-        &self,
-        moment: &Moment,
-        agent: AgentNo,
-        day: i32,
-    ) -> Result<Arc<[SeriesExtent]>, ReadError> {
+    fn day(&self, moment: &Moment, agent: AgentNo, day: i32) -> Result<Arc<DayExtents>, ReadError> {
         let key = (agent, day);
         {
             let days = self.0.lock();
@@ -121,7 +124,9 @@ impl Inventory {
             }
         }
         let window = Window::closed(day_start(day), day_start(day + 1).plus_millis(-1));
-        let extents: Arc<[SeriesExtent]> = moment.extents_uncached(agent, window)?.into();
+        let mut lacks = Vec::new();
+        let extents = moment.extents_uncached(agent, window, &mut lacks)?;
+        let extents = Arc::new(DayExtents { extents, lacks });
         let mut days = self.0.lock();
         if days
             .changed
@@ -145,6 +150,7 @@ impl Inventory {
 }
 
 /// Bytes that a remembered day takes, its place in the table included.
-fn weight(extents: &[SeriesExtent]) -> usize {
-    size_of_val(extents) + 64
+fn weight(day: &DayExtents) -> usize {
+    let texts: usize = day.lacks.iter().map(|lack| lack.why.len()).sum();
+    size_of_val(&*day.extents) + size_of_val(&*day.lacks) + texts + 128
 }

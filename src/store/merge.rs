@@ -13,17 +13,15 @@ use super::{
     catalog::AgentEntry,
     moment::guarded,
     packing::{SeriesRun, pack_into_pages},
-    pieces::{Columns, Guard, Pieces, Wanted, damaged},
+    pieces::{Columns, Guard, Pieces, Wanted, open_block, range_of},
+    quarantine::{Damage, RowKey},
     rollups::{DayRollups, EncodedRollups},
     tables::{
         self, BLOCKS, BYTES_OF_BLOCKS, BYTES_OF_ROLLUPS, BlockKey, ByteCount, ROLLUPS, Tier,
         UNSETTLED, UnsettledRow,
     },
 };
-use crate::{
-    codec::Block,
-    model::{AgentNo, DAY_MS, ReadError, SeriesNo, Timestamp, Window, names},
-};
+use crate::model::{AgentNo, DAY_MS, ReadError, SeriesNo, Timestamp, Window, names};
 
 /// Samples that a merge of one group holds in memory, 16 bytes each. A group with more keeps its blocks, which are
 /// large enough then.
@@ -55,6 +53,24 @@ pub(super) fn unsettle(
     bytes.write(transaction, BYTES_OF_ROLLUPS, day)
 }
 
+/// Unsettles a day one of whose rollups is damaged, so that they are worked out anew. Tells whether there are samples
+/// to work them out from; else they stay.
+pub(super) fn rebuild_rollups(
+    transaction: &WriteTransaction,
+    day: i32,
+    agent: AgentNo,
+) -> Result<bool, redb::Error> {
+    let blocks = transaction.open_table(BLOCKS)?;
+    let mut newest = None;
+    for row in blocks.range(tables::blocks_of_day(day, agent))? {
+        newest = newest.max(Some(row?.0.value().4));
+    }
+    if let Some(sequence) = newest {
+        unsettle(transaction, day, agent, 0, sequence)?;
+    }
+    Ok(newest.is_some())
+}
+
 /// How much of a day is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
@@ -80,9 +96,12 @@ pub(super) struct Merged {
     removed: Vec<BlockKey>,
     blocks: Vec<(BlockKey, Vec<u8>)>,
     rollups: Option<EncodedRollups>,
+    /// Blocks that cannot be read. They and what overlaps them stay as they are, and the day gets no rollups: they
+    /// would say less than the samples that are there after a repair.
+    pub(super) damaged: Vec<Damage>,
 }
 
-/// Blocks of one group.
+/// Blocks of one group, ascending by key.
 struct Group {
     no: u32,
     guards: Vec<Guard>,
@@ -91,7 +110,7 @@ struct Group {
 /// Merges the blocks of a task in memory.
 ///
 /// # Errors
-/// [`ReadError`] when a block cannot be read; nothing is merged then.
+/// [`ReadError`] when the engine cannot read, or a block is of a newer format; nothing is merged then.
 pub(super) fn merge(
     transaction: &ReadTransaction,
     task: Task,
@@ -107,13 +126,13 @@ pub(super) fn merge(
             removed: Vec::new(),
             blocks: Vec::new(),
             rollups: None,
+            damaged: Vec::new(),
         };
         let mut rollups = (task.extent == Extent::Day).then(DayRollups::default);
-        for mut group in groups_of_day(&table, task).map_err(backend)? {
-            if task.extent == Extent::Recent {
-                group.guards = recent(group.guards, task.basis.2)?;
-            }
+        for group in groups_of_day(&table, task).map_err(backend)? {
             merge_group(&group, agent, &mut merged, rollups.as_mut())?;
+            // Of a day that is not whole there are none.
+            rollups = rollups.filter(|_| merged.damaged.is_empty());
         }
         merged.rollups = rollups.map(DayRollups::encode);
         Ok(merged)
@@ -139,53 +158,113 @@ fn groups_of_day(
     Ok(groups)
 }
 
-/// The blocks written after `merged_to` and those that overlap them, directly or through others: merging
-/// a set that is closed under overlap cannot change which sample wins.
-fn recent(guards: Vec<Guard>, merged_to: u64) -> Result<Vec<Guard>, ReadError> {
-    let mut ranges = Vec::with_capacity(guards.len());
-    for (key, value) in &guards {
-        let block = Block::parse(value.value()).map_err(|e| damaged(*key, &e))?;
-        let last = block.entries().iter().map(|e| e.last).max();
-        ranges.push((key.3, last.unwrap_or(key.3)));
-    }
-    let mut is_taken: Vec<bool> = guards.iter().map(|(key, _)| key.4 > merged_to).collect();
-    // Keys ascend by start, so runs of overlapping blocks are neighbours.
-    let mut start = 0;
-    while start < ranges.len() {
-        let mut end = start + 1;
-        let mut until = ranges[start].1;
-        while end < ranges.len() && ranges[end].0 <= until {
-            until = until.max(ranges[end].1);
-            end += 1;
-        }
-        let any = is_taken[start..end].contains(&true);
-        is_taken[start..end].fill(any);
-        start = end;
-    }
-    let taken = guards.into_iter().zip(is_taken);
-    Ok(taken.filter(|(_, taken)| *taken).map(|(g, _)| g).collect())
-}
-
+/// Merges a group in sets of blocks. That a block is damaged may show only when it is decoded: then the sets are
+/// made again without it.
 fn merge_group(
     group: &Group,
     agent: &AgentEntry,
     merged: &mut Merged,
     mut rollups: Option<&mut DayRollups>,
 ) -> Result<(), ReadError> {
-    let guards = &group.guards;
-    let Some(sequence) = guards.iter().map(|(key, _)| key.4).max() else {
-        return Ok(());
+    let mut damaged = Vec::new();
+    let mut ranges = Vec::with_capacity(group.guards.len());
+    for (key, value) in &group.guards {
+        ranges.push(match open_block(*key, value.value())? {
+            Ok(block) => range_of(*key, &block),
+            Err(damage) => {
+                let range = (damage.first, damage.last);
+                damaged.push(damage);
+                range
+            }
+        });
+    }
+    loop {
+        let mut found = Vec::new();
+        let mut outcomes = Vec::new();
+        for set in sets(group, &ranges, merged.task, &damaged) {
+            let rollups = rollups.as_deref_mut().filter(|_| damaged.is_empty());
+            match merge_set(&set, agent, rollups)? {
+                SetOutcome::Kept => {}
+                SetOutcome::Repacked { removed, blocks } => outcomes.push((removed, blocks)),
+                SetOutcome::Damaged(damages) => found.extend(damages),
+            }
+        }
+        if found.is_empty() {
+            for (removed, blocks) in outcomes {
+                merged.removed.extend(removed);
+                merged.blocks.extend(blocks);
+            }
+            merged.damaged.extend(damaged);
+            return Ok(());
+        }
+        damaged.extend(found);
+    }
+}
+
+/// The sets of blocks of a group that are merged with each other. Each is closed under overlap, so that merging it
+/// cannot change which sample wins: blocks that overlap, directly or through others, are a *run* and stay together.
+/// A run that holds a damaged block is left as it is, and no set reaches over it. Within a day that is under way only
+/// runs with a block written since the last merge are taken.
+fn sets<'a>(
+    group: &'a Group,
+    ranges: &[(i64, i64)],
+    task: Task,
+    damaged: &[Damage],
+) -> Vec<Vec<&'a Guard>> {
+    let is_damaged = |key: &BlockKey| damaged.iter().any(|d| d.row == RowKey::Block(*key));
+    let (extent, merged_to) = (task.extent, task.basis.2);
+    let mut sets = vec![Vec::new()];
+    let mut start = 0;
+    while start < ranges.len() {
+        // Keys ascend by start, so that the blocks of a run are neighbours.
+        let mut end = start + 1;
+        let mut until = ranges[start].1;
+        while end < ranges.len() && ranges[end].0 <= until {
+            until = until.max(ranges[end].1);
+            end += 1;
+        }
+        let run = &group.guards[start..end];
+        if run.iter().any(|(key, _)| is_damaged(key)) {
+            sets.push(Vec::new());
+        } else if extent == Extent::Day || run.iter().any(|(key, _)| key.4 > merged_to) {
+            // There is always a last one.
+            if let Some(set) = sets.last_mut() {
+                set.extend(run);
+            }
+        }
+        start = end;
+    }
+    sets
+}
+
+/// What becomes of a set of blocks.
+enum SetOutcome {
+    /// They stay as they are.
+    Kept,
+    /// Others take their place.
+    Repacked {
+        removed: Vec<BlockKey>,
+        blocks: Vec<(BlockKey, Vec<u8>)>,
+    },
+    /// Some of them are damaged.
+    Damaged(Vec<Damage>),
+}
+
+/// Merges blocks of one group.
+fn merge_set(
+    set: &[&Guard],
+    agent: &AgentEntry,
+    mut rollups: Option<&mut DayRollups>,
+) -> Result<SetOutcome, ReadError> {
+    let Some(newest) = set.iter().map(|(key, _)| *key).max_by_key(|key| key.4) else {
+        return Ok(SetOutcome::Kept);
     };
+    let guards = set.iter().copied();
     let mut pieces = Pieces::gather(guards, None, std::iter::empty(), Wanted::All, whole_time())?;
-    let counts: usize = pieces
-        .blocks
-        .iter()
-        .flat_map(Block::entries)
-        .map(|e| e.count)
-        .sum();
-    let repacks = counts <= SAMPLES_MAX && guards.len() > 1;
+    let counts = pieces.samples_of_blocks();
+    let repacks = counts <= SAMPLES_MAX && set.len() > 1;
     if !repacks && rollups.is_none() {
-        return Ok(());
+        return Ok(SetOutcome::Kept);
     }
     let mut runs: Vec<SeriesRun> = Vec::new();
     let mut columns = Columns::default();
@@ -196,7 +275,7 @@ fn merge_group(
         while pieces.all.get(at).is_some_and(|piece| piece.no == no) {
             let cluster = at..at + pieces.cluster(at);
             at = cluster.end;
-            pieces.decode(guards, cluster, &mut columns)?;
+            pieces.decode(cluster, &mut columns);
         }
         if let Some(rollups) = &mut rollups {
             rollups.add(no, &columns, has_counts(agent, no));
@@ -209,16 +288,23 @@ fn merge_group(
             });
         }
     }
-    if repacks {
-        let bytes: usize = guards.iter().map(|(_, value)| value.value().len()).sum();
-        let Task { day, agent, .. } = merged.task;
-        let packed = pack_into_pages(&runs, bytes as f64 / counts.max(1) as f64);
-        merged.removed.extend(guards.iter().map(|(key, _)| *key));
-        let key = |start| (day, agent.0, group.no, start, sequence);
-        let blocks = packed.into_iter().map(|p| (key(p.start), p.bytes));
-        merged.blocks.extend(blocks);
+    if !pieces.left_out.is_empty() {
+        return Ok(SetOutcome::Damaged(pieces.left_out));
     }
-    Ok(())
+    if !repacks {
+        return Ok(SetOutcome::Kept);
+    }
+    let bytes: usize = set.iter().map(|(_, value)| value.value().len()).sum();
+    let packed = pack_into_pages(&runs, bytes as f64 / counts.max(1) as f64);
+    let (day, agent, group, _, sequence) = newest;
+    let key = |start| (day, agent, group, start, sequence);
+    Ok(SetOutcome::Repacked {
+        removed: set.iter().map(|(key, _)| *key).collect(),
+        blocks: packed
+            .into_iter()
+            .map(|p| (key(p.start), p.bytes))
+            .collect(),
+    })
 }
 
 /// Blocks lie within one day already.
@@ -244,6 +330,8 @@ pub(super) struct Applied {
     pub(super) days: Vec<(AgentNo, i32)>,
     /// Bytes of blocks and rollups.
     pub(super) bytes: u64,
+    /// Days whose rollups are to be worked out anew.
+    pub(super) rebuilt: Vec<(i32, AgentNo)>,
 }
 
 impl Merged {

@@ -2,7 +2,7 @@
 //! outcome. It reads snapshots, holds no state that matters, and stops when the committer does.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -13,12 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redb::ReadableDatabase;
+use redb::{ReadableDatabase, WriteTransaction};
 
 use super::{
     Condition,
     command::Reply,
-    merge::{Extent, Merged, Task, is_over, merge, unsettled},
+    merge::{Applied, Extent, Merged, Task, is_over, merge, rebuild_rollups, unsettled},
     shared::Shared,
     tables::UnsettledRow,
 };
@@ -37,9 +37,45 @@ const RETRY: Duration = Duration::from_hours(1);
 /// Merges up to so many bytes are written by one transaction.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Merges that wait to be written, and where to say that they are.
+/// What the merger wants written.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Blocks and rollups of a day.
+    Merge(Merged),
+    /// A damaged rollup makes its day unsettled.
+    Rebuild(i32, AgentNo),
+}
+
+impl Change {
+    /// Bytes that writing it takes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Merge(merged) => merged.bytes(),
+            Self::Rebuild(..) => 0,
+        }
+    }
+
+    /// Writes it, unless the file has changed since it was worked out.
+    pub(super) fn write(
+        &self,
+        transaction: &WriteTransaction,
+        applied: &mut Applied,
+    ) -> Result<(), redb::Error> {
+        match self {
+            Self::Merge(merged) => merged.write(transaction, applied),
+            Self::Rebuild(day, agent) => {
+                if rebuild_rollups(transaction, *day, *agent)? {
+                    applied.rebuilt.push((*day, *agent));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Changes that wait to be written, and where to say that they are.
 pub(super) struct Batch {
-    pub(super) merged: Vec<Merged>,
+    pub(super) changes: Vec<Change>,
     pub(super) written: mpsc::SyncSender<()>,
 }
 
@@ -65,6 +101,7 @@ impl Merger {
             batches: sender,
             is_busy: Arc::clone(&is_busy),
             seen: HashMap::new(),
+            rebuilt: HashSet::new(),
         };
         let thread = std::thread::Builder::new()
             .name("merger".to_owned())
@@ -128,6 +165,8 @@ struct Worker {
     batches: mpsc::SyncSender<Batch>,
     is_busy: Arc<AtomicBool>,
     seen: HashMap<(i32, AgentNo), Seen>,
+    /// Days whose rollups were given a try.
+    rebuilt: HashSet<(i32, AgentNo)>,
 }
 
 /// The committer has gone.
@@ -158,11 +197,11 @@ impl Worker {
         if matches!(*self.shared.condition.lock(), Condition::Suspended(_)) {
             return Ok(());
         }
-        let mut batch = Vec::new();
+        let mut batch = self.days_to_rebuild();
         for task in self.tasks(all) {
             self.is_busy.store(true, Ordering::Relaxed);
-            batch.extend(self.merge(task));
-            if batch.iter().map(Merged::bytes).sum::<usize>() >= BATCH_BYTES {
+            batch.extend(self.merge(task).map(Change::Merge));
+            if batch.iter().map(Change::bytes).sum::<usize>() >= BATCH_BYTES {
                 self.hand_over(std::mem::take(&mut batch), all)?;
             }
         }
@@ -170,6 +209,16 @@ impl Worker {
             return Ok(());
         }
         self.hand_over(batch, all)
+    }
+
+    /// Days whose rollups are damaged: they are derived, so they can be worked out anew. Once each, so that a disk that
+    /// damages everything is not written to for ever.
+    fn days_to_rebuild(&mut self) -> Vec<Change> {
+        let days = self.shared.quarantine.days_with_rollups();
+        let fresh = days.into_iter().filter(|day| self.rebuilt.insert(*day));
+        fresh
+            .map(|(day, agent)| Change::Rebuild(day, agent))
+            .collect()
     }
 
     /// What is to be merged, oldest days first.
@@ -253,7 +302,12 @@ impl Worker {
         let catalog = Arc::clone(&self.shared.live.lock().catalog);
         let agent = catalog.agent(task.agent)?;
         match merge(&transaction, task, agent) {
-            Ok(merged) => Some(merged),
+            Ok(merged) => {
+                for damage in &merged.damaged {
+                    self.shared.quarantine.note(damage, agent.id.as_str());
+                }
+                Some(merged)
+            }
             Err(error) => {
                 let day = Timestamp::from_millis(i64::from(task.day) * DAY_MS);
                 tracing::warn!(agent = %agent.id, day = &day.to_rfc3339()[..10], %error, "a day cannot be merged");
@@ -266,12 +320,12 @@ impl Worker {
         }
     }
 
-    /// Has merges written, then pauses for as long as they take of the budget.
-    fn hand_over(&self, merged: Vec<Merged>, in_haste: bool) -> Result<(), Ended> {
-        let bytes: usize = merged.iter().map(Merged::bytes).sum();
+    /// Has changes written, then pauses for as long as they take of the budget.
+    fn hand_over(&self, changes: Vec<Change>, in_haste: bool) -> Result<(), Ended> {
+        let bytes: usize = changes.iter().map(Change::bytes).sum();
         let (written, done) = mpsc::sync_channel(1);
         self.batches
-            .send(Batch { merged, written })
+            .send(Batch { changes, written })
             .map_err(|_| Ended)?;
         // An error says that the committer dropped it.
         done.recv().map_err(|_| Ended)?;

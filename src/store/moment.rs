@@ -16,8 +16,9 @@ use super::{
     inventory::Inventory,
     pieces::{
         Columns, Guard, Pieces, Place, Wanted, add_extent, add_samples, add_statistics, covers,
-        damaged, extent_of,
+        extent_of,
     },
+    quarantine::{Damage, LeftOut, Quarantine},
     quiet,
     segments::{
         Rollups, Segment, add_day, day_end, day_start, days_of, extent_of_day, segments,
@@ -26,11 +27,11 @@ use super::{
     tables::{self, ALERT_EVENTS, BLOCKS, BlockKey, ROLLUPS, Tier},
 };
 use crate::{
-    codec::{MetricRecord, decode_alert_event},
+    codec::{BlockError, MetricRecord, decode_alert_event},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertEvent, Asked, BucketVisit, History, MetricKind,
         Policy, Profile, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Spread,
-        Summary, Timestamp, Visit, Window, is_stale_marker,
+        Summary, Timestamp, Unreadable, Visit, Window, is_stale_marker,
     },
 };
 
@@ -46,6 +47,10 @@ pub(super) struct Moment {
     /// Counts changes of blocks; says which cached inventories hold for this moment.
     pub(super) block_epoch: u64,
     pub(super) inventory: Arc<Inventory>,
+    /// Where damage is kept in mind; a copy has nobody to tell.
+    pub(super) quarantine: Option<Arc<Quarantine>>,
+    /// What answers of this moment lack.
+    pub(super) left_out: LeftOut,
 }
 
 impl std::fmt::Debug for Moment {
@@ -164,17 +169,71 @@ impl Moment {
         Ok(guards)
     }
 
-    /// Runs `read` over the pieces of an agent's series in a window.
+    /// Keeps a damaged row in mind.
+    fn note(&self, damage: &Damage) {
+        let agent = damage.row.agent();
+        if let (Some(quarantine), Some(entry)) = (&self.quarantine, self.catalog.agent(agent)) {
+            quarantine.note(damage, entry.id.as_str());
+        }
+    }
+
+    /// Notes what an answer lacks.
+    pub(super) fn leave_out(&self, damages: &[Damage]) {
+        for damage in damages {
+            self.note(damage);
+            self.left_out.add(damage);
+        }
+    }
+
+    /// Takes note of a rollup that cannot be read. The caller reads the day from its samples instead; where those
+    /// have expired, the day is what the answer lacks: that is noted, and returned.
+    ///
+    /// # Errors
+    /// [`ReadError::Newer`] when nothing but a rollup of a newer format tells of the day.
+    pub(super) fn give_up_rollup(
+        &self,
+        tier: Tier,
+        day: i32,
+        agent: AgentNo,
+        error: &BlockError,
+    ) -> Result<Option<Damage>, ReadError> {
+        let has_samples = guarded(|| {
+            let blocks = self.blocks()?;
+            let mut rows = blocks
+                .range(tables::blocks_of_day(day, agent))
+                .map_err(|e| backend(&e))?;
+            Ok(rows.next().is_some())
+        })?;
+        match error {
+            BlockError::Corrupt(_) => {
+                let damage = Damage::of_rollup(tier, day, agent, error.to_string());
+                if has_samples {
+                    self.note(&damage);
+                    return Ok(None);
+                }
+                self.leave_out(std::slice::from_ref(&damage));
+                Ok(Some(damage))
+            }
+            BlockError::Newer(_) if has_samples => Ok(None),
+            BlockError::Newer(_) => Err(ReadError::Newer(format!(
+                "rollup of {} of agent number {}: {error}",
+                &day_start(day).to_rfc3339()[..10],
+                agent.0
+            ))),
+        }
+    }
+
+    /// Runs `read` over the pieces of an agent's series in a window, and notes what it had to leave out.
     fn with_pieces<T>(
         &self,
         agent: AgentNo,
         wanted: Wanted<'_>,
         window: Window,
-        read: impl FnOnce(&Vec<Guard>, &mut Pieces<'_>) -> Result<T, ReadError>,
+        read: impl FnOnce(&mut Pieces<'_>) -> T,
     ) -> Result<T, ReadError> {
         guarded(|| {
             let Some(table) = self.catalog.agent(agent).map(|a| &a.series) else {
-                return read(&Vec::new(), &mut Pieces::default());
+                return Ok(read(&mut Pieces::default()));
             };
             let slots: Vec<usize> = match wanted {
                 Wanted::All => (0..table.entries().len()).collect(),
@@ -190,15 +249,18 @@ impl Moment {
             let head = self.heads.agent(agent).map(Arc::as_ref);
             let slots = entries.map(|(slot, series)| (slot, series.no));
             let mut pieces = Pieces::gather(&guards, head, slots, wanted, window)?;
-            read(&guards, &mut pieces)
+            let answer = read(&mut pieces);
+            self.leave_out(&pieces.left_out);
+            Ok(answer)
         })
     }
 
-    /// Extents without the cache of whole days.
+    /// Extents without the cache of whole days. What they lack is noted, and appended to `lacks`.
     pub(super) fn extents_uncached(
         &self,
         agent: AgentNo,
         window: Window,
+        lacks: &mut Vec<Damage>,
     ) -> Result<Vec<SeriesExtent>, ReadError> {
         let mut extents: Vec<SeriesExtent> = Vec::new();
         let segments = self.segments(Tier::Day, agent, window)?;
@@ -206,13 +268,14 @@ impl Moment {
         for segment in segments {
             match segment {
                 Segment::Samples(stretch) => {
-                    self.extents_of_samples(agent, stretch, &mut extents)?;
+                    self.extents_of_samples(agent, stretch, &mut extents, lacks)?;
                 }
                 Segment::Day(day, row) => {
                     let mut of_day = Vec::new();
                     let read = series_of_day(&row, |_| true, |_, entry| of_day.push(entry.series));
-                    if read.is_err() {
-                        self.extents_of_samples(agent, whole_day(day), &mut extents)?;
+                    if let Err(error) = read {
+                        lacks.extend(self.give_up_rollup(Tier::Day, day, agent, &error)?);
+                        self.extents_of_samples(agent, whole_day(day), &mut extents, lacks)?;
                     } else {
                         extents.extend(of_day.iter().map(extent_of_day));
                     }
@@ -252,8 +315,12 @@ impl Moment {
                 let row = table
                     .get((tier.key(), day, agent.0))
                     .map_err(|e| backend(&e))?;
-                if let Some(row) = row {
-                    folds.add_part_of_day(&row, day, length_of(tier), stretch);
+                let damage = row.and_then(|row| {
+                    let read = folds.add_part_of_day(&row, day, length_of(tier), stretch);
+                    read.err()
+                });
+                if let Some(error) = damage {
+                    self.give_up_rollup(tier, day, agent, &error)?;
                 }
             }
             Ok(())
@@ -266,8 +333,9 @@ impl Moment {
         agent: AgentNo,
         window: Window,
         extents: &mut Vec<SeriesExtent>,
+        lacks: &mut Vec<Damage>,
     ) -> Result<(), ReadError> {
-        self.with_pieces(agent, Wanted::All, window, |guards, pieces| {
+        self.with_pieces(agent, Wanted::All, window, |pieces| {
             let mut columns = Columns::default();
             let mut at = 0;
             while at < pieces.all.len() {
@@ -280,15 +348,11 @@ impl Moment {
                         Some((entry.first, entry.last, entry.count as u64))
                     }
                     Place::Block(block, entry) if cluster.len() == 1 && entry.stale == 0 => {
-                        let (after, until) = (window.from.as_millis(), window.to.as_millis());
-                        pieces.blocks[block]
-                            .count_within(&entry, after, until)
-                            .map_err(|e| damaged(guards[block].0, &e))?
-                            .map(|(first, last, count)| (first, last, count as u64))
+                        pieces.count_within(block, &entry, window)
                     }
                     _ => {
                         columns.clear();
-                        pieces.decode(guards, cluster.clone(), &mut columns)?;
+                        pieces.decode(cluster.clone(), &mut columns);
                         extent_of(&columns, window)
                     }
                 };
@@ -297,7 +361,7 @@ impl Moment {
                 }
                 at = cluster.end;
             }
-            Ok(())
+            lacks.extend_from_slice(&pieces.left_out);
         })
     }
 
@@ -309,7 +373,7 @@ impl Moment {
         window: Window,
         summaries: &mut [Summary],
     ) -> Result<(), ReadError> {
-        self.with_pieces(agent, Wanted::These(wanted), window, |guards, pieces| {
+        self.with_pieces(agent, Wanted::These(wanted), window, |pieces| {
             let mut columns = Columns::default();
             let mut at = 0;
             while at < pieces.all.len() {
@@ -319,25 +383,17 @@ impl Moment {
                     at = cluster.end;
                     continue;
                 };
-                let statistics = match piece.place {
-                    Place::Block(block, entry) if cluster.len() == 1 && covers(window, &piece) => {
-                        let found = pieces.blocks[block].statistics(&entry);
-                        found
-                            .map_err(|e| damaged(guards[block].0, &e))?
-                            .map(|s| (entry, s))
-                    }
-                    _ => None,
-                };
+                let is_whole = cluster.len() == 1 && covers(window, &piece);
+                let statistics = is_whole.then(|| pieces.statistics(&piece)).flatten();
                 if let Some((entry, statistics)) = statistics {
                     add_statistics(&mut summaries[index], &entry, &statistics);
                 } else {
                     columns.clear();
-                    pieces.decode(guards, cluster.clone(), &mut columns)?;
+                    pieces.decode(cluster.clone(), &mut columns);
                     add_samples(&mut summaries[index], &columns, window);
                 }
                 at = cluster.end;
             }
-            Ok(())
         })
     }
 }
@@ -417,7 +473,7 @@ impl History for Moment {
     ) -> Result<(), ReadError> {
         let mut wanted = series.to_vec();
         wanted.sort_unstable();
-        self.with_pieces(agent, Wanted::These(&wanted), window, |guards, pieces| {
+        self.with_pieces(agent, Wanted::These(&wanted), window, |pieces| {
             let mut columns = Columns::default();
             let mut at = 0;
             while at < pieces.all.len() {
@@ -426,14 +482,13 @@ impl History for Moment {
                 while pieces.all.get(at).is_some_and(|p| p.no == no) {
                     let cluster = at..at + pieces.cluster(at);
                     at = cluster.end;
-                    pieces.decode(guards, cluster, &mut columns)?;
+                    pieces.decode(cluster, &mut columns);
                 }
                 let within = columns.within(window);
                 if !within.is_empty() {
                     visit(no, &columns.times[within.clone()], &columns.values[within]);
                 }
             }
-            Ok(())
         })
     }
 
@@ -456,7 +511,8 @@ impl History for Moment {
                     let mut of_day = Vec::with_capacity(wanted.len());
                     let asked = |no| wanted.binary_search(&no).is_ok();
                     let read = series_of_day(&row, asked, |_, entry| of_day.push(entry.series));
-                    if read.is_err() {
+                    if let Err(error) = read {
+                        self.give_up_rollup(Tier::Day, day, agent, &error)?;
                         let stretch = whole_day(day);
                         self.summarise_samples(agent, &wanted, stretch, &mut summaries)?;
                         continue;
@@ -525,7 +581,13 @@ impl History for Moment {
                     }
                     (folds.all(), stretch)
                 }
-                Segment::Day(day, row) => (folds.add_day(&row, has_expired(day)), whole_day(day)),
+                Segment::Day(day, row) => {
+                    let (left, error) = folds.add_day(&row, has_expired(day));
+                    if let (Some(error), Some(tier)) = (error, tier) {
+                        self.give_up_rollup(tier, day, agent, &error)?;
+                    }
+                    (left, whole_day(day))
+                }
             };
             if !wanted.is_empty() {
                 self.scan(agent, &wanted, stretch, &mut |no, times, values| {
@@ -581,6 +643,10 @@ impl History for Moment {
             }
         }
         Ok(None)
+    }
+
+    fn unreadable(&self, agent: AgentNo, window: Window) -> Vec<Unreadable> {
+        self.left_out.of(agent, window)
     }
 
     fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError> {

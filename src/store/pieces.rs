@@ -8,12 +8,14 @@ use redb::AccessGuard;
 
 use super::{
     head::{AgentHead, SeriesHead},
+    quarantine::{Damage, RowKey},
+    segments::day_end,
     tables::BlockKey,
 };
 use crate::{
-    codec::{Block, Entry, Statistics},
+    codec::{Block, BlockError, Entry, Statistics},
     model::{
-        DAY_MS, ReadError, Sample, SeriesExtent, SeriesNo, Summary, Timestamp, Window, greater,
+        ReadError, Sample, SeriesExtent, SeriesNo, Summary, Timestamp, Window, greater,
         is_stale_marker, lesser,
     },
 };
@@ -82,15 +84,21 @@ impl Columns {
 /// Blocks of one agent that touch a window, and the pieces of series in them and in the head.
 #[derive(Default)]
 pub(super) struct Pieces<'a> {
-    pub(super) blocks: Vec<Block<'a>>,
+    blocks: Vec<(BlockKey, Block<'a>)>,
     head: Option<&'a AgentHead>,
     /// Sorted by series, then by first time.
     pub(super) all: Vec<Piece>,
+    /// Blocks that had to be left out so far.
+    pub(super) left_out: Vec<Damage>,
 }
 
 impl<'a> Pieces<'a> {
+    /// Reads the directories of blocks. One that is damaged is left out, and noted.
+    ///
+    /// # Errors
+    /// [`ReadError::Newer`] for a block of a format that this binary does not know.
     pub(super) fn gather(
-        guards: &'a [Guard],
+        guards: impl IntoIterator<Item = &'a Guard>,
         head: Option<&'a AgentHead>,
         head_series: impl Iterator<Item = (usize, SeriesNo)>,
         wanted: Wanted<'_>,
@@ -99,10 +107,17 @@ impl<'a> Pieces<'a> {
         let touches = |first: i64, last: i64| {
             window.touches(Timestamp::from_millis(first), Timestamp::from_millis(last))
         };
-        let mut blocks = Vec::with_capacity(guards.len());
+        let mut blocks = Vec::new();
         let mut pieces = Vec::new();
+        let mut left_out = Vec::new();
         for (key, guard) in guards {
-            let block = Block::parse(guard.value()).map_err(|e| damaged(*key, &e))?;
+            let block = match open_block(*key, guard.value())? {
+                Ok(block) => block,
+                Err(damage) => {
+                    left_out.push(damage);
+                    continue;
+                }
+            };
             let index = blocks.len();
             for entry in block.entries() {
                 if wanted.has(entry.no) && touches(entry.first, entry.last) {
@@ -115,7 +130,7 @@ impl<'a> Pieces<'a> {
                     });
                 }
             }
-            blocks.push(block);
+            blocks.push((*key, block));
         }
         if let Some(head) = head {
             for (slot, no) in head_series {
@@ -138,7 +153,24 @@ impl<'a> Pieces<'a> {
             blocks,
             head,
             all: pieces,
+            left_out,
         })
+    }
+
+    /// Samples in all blocks, as their directories count them.
+    pub(super) fn samples_of_blocks(&self) -> usize {
+        let entries = self.blocks.iter().flat_map(|(_, block)| block.entries());
+        entries.map(|entry| entry.count).sum()
+    }
+
+    /// What the directory of a block says of a piece, where it does.
+    pub(super) fn statistics(&self, piece: &Piece) -> Option<(Entry, Statistics)> {
+        let Place::Block(index, entry) = piece.place else {
+            return None;
+        };
+        // Parsing went over it already; if it fails here, the samples will tell.
+        let found = self.blocks[index].1.statistics(&entry).ok().flatten()?;
+        Some((entry, found))
     }
 
     /// Number of pieces from `start` on that belong to one series and overlap each other.
@@ -156,21 +188,17 @@ impl<'a> Pieces<'a> {
         end - start
     }
 
-    /// Appends the samples of a cluster to `out`, in order of time, one per millisecond.
-    pub(super) fn decode(
-        &mut self,
-        guards: &[Guard],
-        cluster: std::ops::Range<usize>,
-        out: &mut Columns,
-    ) -> Result<(), ReadError> {
+    /// Appends the samples of a cluster to `out`, in order of time, one per millisecond. Pieces of a block
+    /// whose data is damaged are left out, and the block is noted.
+    pub(super) fn decode(&mut self, cluster: std::ops::Range<usize>, out: &mut Columns) {
         let mut pieces = self.all[cluster].to_vec();
         if let [piece] = pieces[..] {
-            return self.decode_piece(guards, &piece, out);
+            return self.decode_piece(&piece, out);
         }
         pieces.sort_by_key(|p| p.precedence);
         let mut all = Columns::default();
         for piece in &pieces {
-            self.decode_piece(guards, piece, &mut all)?;
+            self.decode_piece(piece, &mut all);
         }
         // Stable: among equal times the later written comes last, and wins.
         let mut order: Vec<usize> = (0..all.times.len()).collect();
@@ -184,22 +212,48 @@ impl<'a> Pieces<'a> {
                 out.values.push(all.values[*i]);
             }
         }
-        Ok(())
     }
 
-    fn decode_piece(
+    /// First and last time and number of the samples of an entry without stale markers that lie in the window.
+    pub(super) fn count_within(
         &mut self,
-        guards: &[Guard],
-        piece: &Piece,
-        out: &mut Columns,
-    ) -> Result<(), ReadError> {
+        index: usize,
+        entry: &Entry,
+        window: Window,
+    ) -> Option<(i64, i64, u64)> {
+        let (after, until) = (window.from.as_millis(), window.to.as_millis());
+        match self.blocks[index].1.count_within(entry, after, until) {
+            Ok(found) => found.map(|(first, last, count)| (first, last, count as u64)),
+            Err(error) => {
+                self.leave_out(index, &error);
+                None
+            }
+        }
+    }
+
+    /// Notes that the data of a block cannot be read.
+    fn leave_out(&mut self, index: usize, error: &BlockError) {
+        let (key, block) = &self.blocks[index];
+        let row = RowKey::Block(*key);
+        if self.left_out.iter().all(|damage| damage.row != row) {
+            self.left_out.push(Damage::of_data(*key, block, error));
+        }
+    }
+
+    fn decode_piece(&mut self, piece: &Piece, out: &mut Columns) {
         match piece.place {
-            Place::Block(index, entry) => self.blocks[index]
-                .decode(&entry, &mut out.times, &mut out.values)
-                .map_err(|e| damaged(guards[index].0, &e)),
+            Place::Block(index, entry) => {
+                let before = out.times.len();
+                let block = &mut self.blocks[index].1;
+                if let Err(error) = block.decode(&entry, &mut out.times, &mut out.values) {
+                    out.times.truncate(before);
+                    out.values.truncate(before);
+                    self.leave_out(index, &error);
+                }
+            }
             Place::Head(slot) => {
                 let Some(series) = self.head.and_then(|h| h.series(slot)) else {
-                    return Ok(());
+                    return;
                 };
                 if series.is_ordered() {
                     out.times.extend(series.arrived().iter().map(|s| s.0));
@@ -210,10 +264,53 @@ impl<'a> Pieces<'a> {
                         out.values.push(value);
                     }
                 }
-                Ok(())
             }
         }
     }
+}
+
+/// Reads the directory of a block. The inner error is a block that is damaged.
+///
+/// # Errors
+/// [`ReadError::Newer`] for a format that this binary does not know.
+pub(super) fn open_block(
+    key: BlockKey,
+    bytes: &[u8],
+) -> Result<Result<Block<'_>, Damage>, ReadError> {
+    let damage = |why: String| Damage {
+        row: RowKey::Block(key),
+        first: key.3,
+        last: day_end(key.0).as_millis(),
+        why,
+    };
+    match Block::parse(bytes) {
+        Ok(block) if fits(key, &block) => Ok(Ok(block)),
+        Ok(_) => Ok(Err(damage(
+            "a block's key does not fit its directory".to_owned(),
+        ))),
+        Err(BlockError::Corrupt(corrupt)) => Ok(Err(damage(corrupt.to_string()))),
+        Err(newer @ BlockError::Newer(_)) => Err(ReadError::Newer(format!(
+            "{} of {} of agent number {}: {newer}",
+            RowKey::Block(key),
+            &day_end(key.0).to_rfc3339()[..10],
+            key.1
+        ))),
+    }
+}
+
+/// First and last time of a block's samples.
+pub(super) fn range_of(key: BlockKey, block: &Block<'_>) -> (i64, i64) {
+    let entries = block.entries().iter();
+    entries.fold((key.3, key.3), |(first, last), entry| {
+        (first.min(entry.first), last.max(entry.last))
+    })
+}
+
+/// Keys are under no checksum of ours, but say what the directory says as well.
+fn fits(key: BlockKey, block: &Block<'_>) -> bool {
+    let first = block.entries().iter().map(|entry| entry.first).min();
+    let (_, last) = range_of(key, block);
+    first == Some(key.3) && [key.3, last].map(|t| Timestamp::from_millis(t).day()) == [key.0; 2]
 }
 
 /// Samples in order of time, for equal times the last that arrived.
@@ -228,16 +325,6 @@ pub(super) fn ordered(arrived: &[(i64, f64)]) -> Vec<(i64, f64)> {
         }
     }
     kept
-}
-
-/// Names the block that cannot be read.
-pub(super) fn damaged(key: BlockKey, why: &dyn std::fmt::Display) -> ReadError {
-    let (day, agent, group, start, sequence) = key;
-    let day = Timestamp::from_millis(i64::from(day) * DAY_MS);
-    ReadError::Damaged(format!(
-        "block of {} of agent number {agent} (group {group}, start {start}, sequence {sequence}): {why}",
-        &day.to_rfc3339()[..10],
-    ))
 }
 
 /// Whether the whole piece lies in the window.

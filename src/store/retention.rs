@@ -8,6 +8,7 @@ use redb::{ReadableDatabase, ReadableTable};
 use super::{
     Settings,
     committer::begin,
+    quarantine::RowKey,
     segments::days_of,
     shared::Shared,
     tables::{self, BYTES_OF_BLOCKS, BYTES_OF_ROLLUPS, Tier},
@@ -142,6 +143,8 @@ fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
     let mut live = shared.live.lock();
     live.block_epoch += 1;
     shared.inventory().forget_before(day);
+    let is_gone = |row| matches!(row, RowKey::Rollup { day: of, .. } if of < day);
+    shared.quarantine.forget(is_gone);
     Ok(())
 }
 
@@ -185,6 +188,8 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
                 .change(agent, oldest.unwrap_or(day), live.block_epoch);
         }
         shared.inventory().forget_before(day);
+        let is_gone = |row| matches!(row, RowKey::Block(key) if key.0 < day);
+        shared.quarantine.forget(is_gone);
         Arc::make_mut(&mut live.heads).forget_before(day);
         deleted = true;
     }

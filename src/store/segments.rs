@@ -4,7 +4,7 @@ use redb::{AccessGuard, ReadOnlyTable};
 
 use super::tables::{self, Tier};
 use crate::{
-    codec::{Day, DayEntry, DaySeries},
+    codec::{BlockError, Day, DayEntry, DaySeries},
     model::{
         AgentNo, DAY_MS, Sample, SeriesExtent, SeriesNo, Summary, Timestamp, Window, greater,
         lesser,
@@ -98,16 +98,18 @@ pub(super) fn segments(
     Ok(segments)
 }
 
-/// Series of a day that are asked for; the caller falls back on the day's samples when it cannot be read.
+/// Series of a day that are asked for.
+///
+/// # Errors
+/// The row cannot be read; nothing was visited, so that the caller may fall back on the day's samples.
 pub(super) fn series_of_day(
     row: &AccessGuard<'static, &'static [u8]>,
     wanted: impl Fn(SeriesNo) -> bool,
     mut visit: impl FnMut(&Day<'_>, DayEntry),
-) -> Result<(), String> {
-    let day = Day::open(row.value()).map_err(|e| e.to_string())?;
+) -> Result<(), BlockError> {
+    let day = Day::open(row.value())?;
     let mut entries = Vec::new();
-    day.each(wanted, |entry| entries.push(entry))
-        .map_err(|e| e.to_string())?;
+    day.each(wanted, |entry| entries.push(entry))?;
     entries.into_iter().for_each(|entry| visit(&day, entry));
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::{
     head::Heads,
     inventory::Inventory,
     moment::Moment,
+    quarantine::{LeftOut, Quarantine},
     reserve::Disk,
 };
 use crate::{
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     /// `live` is first.
     engine: RwLock<Engine>,
     pub(super) live: Mutex<Live>,
+    pub(super) quarantine: Arc<Quarantine>,
     pub(super) counters: Arc<FileCounters>,
     pub(super) settings: Settings,
     pub(super) clock: Arc<dyn Clock>,
@@ -81,8 +83,10 @@ pub(super) struct Parts {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
+        let (clock, metrics) = (Arc::clone(&parts.clock), Arc::clone(&parts.metrics));
         Self {
             path: parts.path,
+            quarantine: Arc::new(Quarantine::new(clock, metrics)),
             medium: parts.medium,
             engine: RwLock::new(parts.engine),
             live: Mutex::new(parts.live),
@@ -143,6 +147,8 @@ impl Shared {
             last_commit: live.last_commit,
             block_epoch: live.block_epoch,
             inventory,
+            quarantine: Some(Arc::clone(&self.quarantine)),
+            left_out: LeftOut::default(),
         }
     }
 }

@@ -47,11 +47,13 @@ impl Moment {
         };
         let all: Vec<SeriesNo> = spreads.iter().map(|(no, _)| *no).collect();
         let find = |no: SeriesNo| all.binary_search(&no).ok();
-        for segment in self.spread_segments(agent, step_ms, window)? {
-            let (left, stretch) = match segment {
-                Segment::Samples(stretch) => (all.clone(), stretch),
-                Segment::Day(day, buckets) => {
-                    let found = self.day_spreads(agent, day, &buckets, &all)?;
+        let tier = tier_for(step_ms);
+        for segment in self.spread_segments(agent, tier, window)? {
+            let (left, stretch) = match (segment, tier) {
+                (Segment::Samples(stretch), _) => (all.clone(), stretch),
+                (Segment::Day(day, _), None) => (all.clone(), whole_day(day)),
+                (Segment::Day(day, buckets), Some(tier)) => {
+                    let found = self.day_spreads(agent, day, tier, &buckets, &all)?;
                     for (no, day) in &found {
                         if let Some(at) = find(*no) {
                             day.add_to(&mut spreads[at].1);
@@ -79,10 +81,10 @@ impl Moment {
     fn spread_segments(
         &self,
         agent: AgentNo,
-        step_ms: i64,
+        tier: Option<Tier>,
         window: Window,
     ) -> Result<Vec<Segment>, ReadError> {
-        let Some(tier) = tier_for(step_ms) else {
+        let Some(tier) = tier else {
             return Ok(vec![Segment::Samples(window)]);
         };
         guarded(|| {
@@ -91,38 +93,52 @@ impl Moment {
         })
     }
 
-    /// Series of which a day's rollups have both counts and exact buckets.
+    /// Series of which a day's rollups have both counts and exact buckets. What cannot be read of them is read from
+    /// samples.
     fn day_spreads(
         &self,
         agent: AgentNo,
         day: i32,
+        tier: Tier,
         buckets: &AccessGuard<'static, &'static [u8]>,
         wanted: &[SeriesNo],
     ) -> Result<Vec<(SeriesNo, DaySpread)>, ReadError> {
-        guarded(|| {
-            let row = self
-                .rollups()?
+        let row = guarded(|| {
+            let rollups = self.rollups()?;
+            rollups
                 .get((Tier::Day.key(), day, agent.0))
-                .map_err(|e| backend(&e))?;
-            let (Some(row), Ok(buckets)) = (row, Buckets::open(buckets.value())) else {
+                .map_err(|e| backend(&e))
+        })?;
+        let Some(row) = row else {
+            return Ok(Vec::new());
+        };
+        let buckets = match Buckets::open(buckets.value()) {
+            Ok(buckets) => buckets,
+            Err(error) => {
+                self.give_up_rollup(tier, day, agent, &error)?;
                 return Ok(Vec::new());
-            };
-            let mut found = Vec::new();
-            let read = series_of_day(
-                &row,
-                |no| wanted.binary_search(&no).is_ok(),
-                |day, entry| {
-                    let counts = entry.counts.and_then(|at| day.counts(at).ok());
-                    let buckets = buckets.of(entry.series.no).ok().flatten();
-                    if let (Some(counts), Some(buckets)) = (counts, buckets)
-                        && buckets.is_exact
-                    {
-                        found.push((entry.series.no, DaySpread { counts, buckets }));
-                    }
-                },
-            );
-            // What cannot be read is read from samples.
-            Ok(if read.is_ok() { found } else { Vec::new() })
-        })
+            }
+        };
+        let (mut found, mut damage) = (Vec::new(), None);
+        let is_wanted = |no| wanted.binary_search(&no).is_ok();
+        let read = series_of_day(&row, is_wanted, |day, entry| {
+            let counts = entry.counts.map(|at| day.counts(at)).transpose();
+            let buckets = buckets.of(entry.series.no);
+            match (counts, buckets) {
+                (Ok(Some(counts)), Ok(Some(buckets))) if buckets.is_exact => {
+                    found.push((entry.series.no, DaySpread { counts, buckets }));
+                }
+                (Ok(_), Ok(_)) => {}
+                (Err(corrupt), _) => damage = Some((Tier::Day, corrupt.into())),
+                (_, Err(corrupt)) => damage = Some((tier, corrupt.into())),
+            }
+        });
+        if let Err(error) = read {
+            damage = Some((Tier::Day, error));
+        }
+        if let Some((tier, error)) = damage {
+            self.give_up_rollup(tier, day, agent, &error)?;
+        }
+        Ok(found)
     }
 }

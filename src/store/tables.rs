@@ -72,7 +72,7 @@ pub(super) mod meta {
 }
 
 /// How coarse a rollup is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tier {
     /// The whole day.
     Day,
@@ -92,6 +92,20 @@ impl Tier {
             Self::Day => 0,
             Self::Hour => 1,
             Self::FiveMinutes => 2,
+        }
+    }
+
+    /// The tier that stands so in a key, if this binary knows it.
+    pub(super) fn of_key(key: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.key() == key)
+    }
+
+    /// For people.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Hour => "hours",
+            Self::FiveMinutes => "five minutes",
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct OwnMetrics {
     pub merges: Counter,
     /// Bytes of blocks and rollups written by merges.
     pub merged_bytes_written: Counter,
+    /// Blocks and rollups found damaged since the start, as far as the file still has them.
+    pub blocks_quarantined: Gauge,
     /// Commands that wait for a commit, by class (`control`, `push`, `scrape`).
     pub queue_length: Family<By, Gauge>,
     /// Bytes of them, by class.
@@ -118,6 +120,7 @@ impl Default for OwnMetrics {
             block_bytes_written: Counter::default(),
             merges: Counter::default(),
             merged_bytes_written: Counter::default(),
+            blocks_quarantined: Gauge::default(),
             queue_length: Family::default(),
             queue_bytes: Family::default(),
             disk_available: Gauge::default(),
@@ -199,6 +202,11 @@ impl OwnMetrics {
             "Bytes of blocks and rollups written by merges",
             Unit::Bytes,
             self.merged_bytes_written.clone(),
+        );
+        r.register(
+            "blocks_quarantined",
+            "Blocks and rollups that cannot be read",
+            self.blocks_quarantined.clone(),
         );
         r.register(
             "queue_length",

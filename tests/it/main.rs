@@ -10,6 +10,7 @@ mod access;
 mod bounds;
 mod command_line;
 mod config;
+mod damage;
 mod demo;
 mod disk_full;
 mod durability;

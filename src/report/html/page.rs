@@ -81,6 +81,8 @@ pub(super) struct Page<'a> {
     /// Where charts begin, when that is not where the window does.
     charts_from: Option<String>,
     coverage: Option<String>,
+    /// Whether damaged blocks are missing from the figures.
+    is_damaged: bool,
     compared: Option<Compared>,
     tiles: Vec<Tile>,
     groups: Vec<Group>,
@@ -113,6 +115,7 @@ impl<'a> Page<'a> {
             length: format_duration_ms(report.window.length_ms()),
             charts_from: (charted != report.window).then(|| moment(charted.from)),
             coverage: (report.coverage < 1.0).then(|| percent_of(report.coverage)),
+            is_damaged: !report.unread.is_empty(),
             compared: report.comparison.as_ref().map(compared),
             tiles: tiles(report),
             groups,

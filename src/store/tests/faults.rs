@@ -356,7 +356,7 @@ fn whoever_still_holds_the_engine_that_was_reads_nothing_wrong() {
                     .eq(expected.iter().map(|(t, v)| (*t, *v)))
             ),
             Err(ReadError::Backend(_)) => refused += 1,
-            Err(ReadError::Damaged(why)) => panic!("{why}"),
+            Err(ReadError::Damaged(why) | ReadError::Newer(why)) => panic!("{why}"),
         }
     }
     assert!(refused > 0, "all of it was in the cache");

@@ -6,5 +6,6 @@ mod faults;
 mod kills;
 mod model;
 mod pressure;
+mod quarantine;
 mod rollups;
 mod scenarios;
