@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 const BURST_SECONDS: f64 = 60.0;
 /// What a burst may leave to be saved first, in seconds of budget.
 const DEBT_SECONDS: f64 = 1.0;
+/// The same for a single commit: on a file of many gigabytes one costs more than [`DEBT_SECONDS`], and the budget would
+/// not be kept if it did not pay for itself.
+const COMMIT_DEBT_SECONDS: f64 = 10.0;
 
 /// A budget of bytes per second. Payload pays for itself: what a commit writes beyond twice its payload
 /// is its overhead.
@@ -15,6 +18,8 @@ const DEBT_SECONDS: f64 = 1.0;
 pub(super) struct Ration {
     bytes_per_second: f64,
     available: f64,
+    /// Below nothing, what is available at the least.
+    debt: f64,
     filled_at: Instant,
 }
 
@@ -24,6 +29,7 @@ impl Ration {
         Self {
             bytes_per_second,
             available: bytes_per_second * BURST_SECONDS,
+            debt: bytes_per_second * DEBT_SECONDS,
             filled_at: now,
         }
     }
@@ -31,7 +37,12 @@ impl Ration {
     /// Takes the overhead of a commit off the budget.
     pub(super) fn spend(&mut self, written: u64, payload: u64, now: Instant) {
         self.fill(now);
-        self.available -= written.saturating_sub(2 * payload) as f64;
+        let overhead = written.saturating_sub(2 * payload) as f64;
+        self.available -= overhead;
+        self.debt = overhead.clamp(
+            self.bytes_per_second * DEBT_SECONDS,
+            self.bytes_per_second * COMMIT_DEBT_SECONDS,
+        );
     }
 
     /// How long the next commit should wait.
@@ -40,16 +51,16 @@ impl Ration {
         if self.available >= 0.0 {
             return Duration::ZERO;
         }
-        // The bound on debt bounds the wait: an acknowledgement never waits longer than a second for it.
-        Duration::from_secs_f64((-self.available / self.bytes_per_second).min(DEBT_SECONDS))
+        // The bound on debt bounds the wait of an acknowledgement.
+        Duration::from_secs_f64((-self.available).min(self.debt) / self.bytes_per_second)
     }
 
     fn fill(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.filled_at = now;
         let full = self.bytes_per_second * BURST_SECONDS;
-        let debt = self.bytes_per_second * DEBT_SECONDS;
-        self.available = (self.available + seconds * self.bytes_per_second).clamp(-debt, full);
+        let filled = self.available.max(-self.debt) + seconds * self.bytes_per_second;
+        self.available = filled.min(full);
     }
 }
 
@@ -71,6 +82,24 @@ mod tests {
             "{wait:?}"
         );
         assert_eq!(ration.wait(start + Duration::from_secs(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_stream_of_commits_keeps_the_budget_however_much_one_costs() {
+        for cost in [50_000, 900_000, 1_500_000, 6_000_000] {
+            let mut now = Instant::now();
+            let mut ration = Ration::new(1_000_000, now);
+            let mut written = 0;
+            let hour = now + Duration::from_hours(1);
+            while now < hour {
+                ration.spend(cost, 0, now);
+                written += cost;
+                now += ration.wait(now);
+            }
+            let a_second = written as f64 / 3_600.0;
+            // What had been saved for a burst is in it.
+            assert!(a_second < 1_020_000.0, "{cost}: {a_second}");
+        }
     }
 
     #[test]
