@@ -18,8 +18,8 @@ use super::{
     server::{Server, TokenArgs, converse},
 };
 use crate::{
-    model::Timestamp,
-    store::{self, CompactReport, Quarantined, StoreStatus, VerifyReport},
+    model::{Timestamp, parse_duration_ms},
+    store::{self, CompactReport, CompactStep, Quarantined, StoreStatus, VerifyReport},
 };
 
 /// Care of the database file.
@@ -215,14 +215,15 @@ fn findings(path: &Path, report: &VerifyReport) -> Value {
         "blocks": report.blocks,
         "samples": report.samples,
         "wal_records": report.wal_records,
+        "rollups": report.rollups,
         "bad": report.bad,
     })
 }
 
 fn tell_findings(path: &Path, report: &VerifyReport) -> Result<(), Failure> {
     let read = format!(
-        "{} blocks, {} samples, {} records of the write-ahead log",
-        report.blocks, report.samples, report.wal_records
+        "{} blocks, {} samples, {} records of the write-ahead log, {} rollups",
+        report.blocks, report.samples, report.wal_records, report.rollups
     );
     if report.bad.is_empty() {
         return output::print(format!("{}: ok: {read}\n", path.display()).as_bytes());
@@ -314,24 +315,38 @@ impl Snapshot {
 
 /// Merge everything in a file and give back what it does not need. No server may have it open.
 ///
-/// A kill at any moment leaves the file whole.
+/// A kill at any moment leaves the file whole. A file whose pages are damaged is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  longwatch db compact longwatch.redb\n  \
-    longwatch db compact --db longwatch.redb --format json")]
+    longwatch db compact --db longwatch.redb --retention 7d --format json")]
 pub(super) struct Compact {
     #[command(flatten)]
     file: FileArgs,
+    /// Delete samples older than this, whole UTC days at a time, such as 7d; counted from the last commit
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    retention: Option<i64>,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value = "text")]
     format: Answer,
 }
 
+fn duration(text: &str) -> Result<i64, String> {
+    parse_duration_ms(text).map_err(|e| e.to_string())
+}
+
 impl Compact {
     fn run(&self) -> Result<(), Failure> {
         let path = self.file.path()?;
-        let mut progress = Progress::of("merging");
-        let report = store::compact(path, &mut |done, total| progress.at(done, total))?;
-        drop(progress);
+        let mut merging = Progress::of("merging");
+        let mut moving = Progress::of("moving pages");
+        let report = store::compact(path, self.retention, &mut |step| match step {
+            CompactStep::Merging { done, total } => merging.at(done, total),
+            CompactStep::Moving { bytes } => {
+                merging.end();
+                moving.at(bytes, 0);
+            }
+        })?;
+        drop((merging, moving));
         match self.format {
             Answer::Json => output::print(output::pretty(&compacted(path, &report)).as_bytes())?,
             Answer::Text => tell_compacted(path, &report)?,
@@ -352,6 +367,8 @@ fn compacted(path: &Path, report: &CompactReport) -> Value {
         "blocks_before": report.blocks_before,
         "blocks_after": report.blocks_after,
         "merged_days": report.merged_days,
+        "deleted_days": report.deleted_days,
+        "damaged_blocks": report.damaged_blocks,
         "left": report.left,
     })
 }
@@ -359,6 +376,10 @@ fn compacted(path: &Path, report: &CompactReport) -> Value {
 fn tell_compacted(path: &Path, report: &CompactReport) -> Result<(), Failure> {
     for left in &report.left {
         output::tell(&format!("{}: not merged: {left}", path.display()));
+    }
+    if report.damaged_blocks > 0 {
+        let (path, blocks) = (path.display(), report.damaged_blocks);
+        output::tell(&format!("{path}: {blocks} damaged blocks stay as they are"));
     }
     let size = |bytes| format!("{bytes} bytes ({})", human_size(bytes));
     let told = format!(

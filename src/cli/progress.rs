@@ -45,6 +45,13 @@ impl Progress {
         }
         bar.set_position(done);
     }
+
+    /// Takes the bar away.
+    pub(super) fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 fn new_bar(what: &'static str, total: u64) -> ProgressBar {
@@ -62,9 +69,7 @@ fn new_bar(what: &'static str, total: u64) -> ProgressBar {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        self.end();
     }
 }
 

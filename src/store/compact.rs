@@ -1,6 +1,11 @@
 //! Compacting a file that no server has open: everything into merged blocks, and the engine's free pages given back.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
@@ -9,9 +14,9 @@ use super::{
     checkpoint::Checkpoint,
     committer::begin,
     file::{self, FileFacts, damaged, on_untrusted_pages, write_error},
-    head::Heads,
     load::{self, Loaded},
     merge::{Applied, Extent, Merged, Task, merge, unsettled},
+    retention::delete_oldest_day,
     tables,
 };
 
@@ -19,6 +24,9 @@ use super::{
 const CACHE_BYTES: usize = 64 << 20;
 /// Bytes of merges that one transaction writes.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// How often progress is told while the engine works.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What compacting a file did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,57 +43,111 @@ pub struct CompactReport {
     pub merged_days: u64,
     /// Days of agents that could not be merged as they are: which, and why.
     pub left: Vec<String>,
+    /// Days whose samples were deleted for their age.
+    pub deleted_days: u64,
+    /// Damaged blocks, which stay as they are.
+    pub damaged_blocks: u64,
 }
 
-/// Compacts a file in place. Each step is a transaction, so that a kill at any moment leaves a whole file. `progress`
-/// gets days of agents merged and in all.
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompactStep {
+    /// Days of agents are merged.
+    Merging {
+        /// Done.
+        done: u64,
+        /// In all.
+        total: u64,
+    },
+    /// The engine moves pages together. How much there is to move cannot be told.
+    Moving {
+        /// Bytes written for it so far.
+        bytes: u64,
+    },
+}
+
+/// Compacts a file in place. Each step is a transaction, so that a kill at any moment leaves a whole file. With
+/// `retention_ms`, samples of days that lie wholly so long before the last commit are deleted.
+///
+/// A file whose pages are damaged is refused: a page that is moved gets a checksum that holds.
 ///
 /// # Errors
 /// [`OpenError`] for a file that is missing, foreign, newer, damaged or open in a server, and when it cannot be written.
 pub fn compact(
     path: &Path,
-    progress: &mut dyn FnMut(u64, u64),
+    retention_ms: Option<i64>,
+    progress: &mut dyn FnMut(CompactStep),
 ) -> Result<CompactReport, OpenError> {
-    if !path.try_exists().unwrap_or(true) {
-        return Err(OpenError::Missing {
-            path: path.to_owned(),
-        });
-    }
-    let opened = file::open_for_writing(path, CACHE_BYTES, 0)?;
-    let bytes_before = opened.counters.length();
+    drop(file::open_copy(path, CACHE_BYTES)?);
+    let opened = file::open_existing(path, CACHE_BYTES)?;
+    let counters = opened.counters;
+    let bytes_before = counters.length();
     let mut database = opened.engine.database;
-    let report = compact_opened(path, &mut database, &opened.facts, progress)?;
+    let mut merging = |done, total| progress(CompactStep::Merging { done, total });
+    let report = settle_opened(path, &database, &opened.facts, retention_ms, &mut merging)?;
+    let written = counters.bytes_written();
+    // The engine tells nothing meanwhile.
+    thread::scope(|scope| {
+        let (is_done, ended) = mpsc::channel::<()>();
+        let work = scope.spawn(move || {
+            let moved = on_untrusted_pages(path, || move_together(path, &mut database));
+            drop((database, is_done));
+            moved
+        });
+        while ended.recv_timeout(PROGRESS_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let bytes = counters.bytes_written() - written;
+            progress(CompactStep::Moving { bytes });
+        }
+        // Its panics were caught.
+        work.join()
+            .unwrap_or_else(|_| Err(damaged(path, "the engine gave up")))
+    })?;
     Ok(CompactReport {
         bytes_before,
-        bytes_after: opened.counters.length(),
+        bytes_after: counters.length(),
         ..report
     })
 }
 
-/// Compacts a file that is open and that nobody reads; lengths are left to the caller.
-pub(super) fn compact_opened(
+/// Brings a file that is open and that nobody reads into its settled form; lengths are left to the caller.
+pub(super) fn settle_opened(
     path: &Path,
-    database: &mut Arc<Database>,
+    database: &Database,
     facts: &FileFacts,
+    retention_ms: Option<i64>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<CompactReport, OpenError> {
-    let loaded = on_untrusted_pages(path, || {
+    on_untrusted_pages(path, || {
         let transaction = database.begin_read().map_err(|e| damaged(path, e))?;
-        load::load(path, &transaction, facts)
-    })?;
-    let engine = |e: redb::Error| write_error(path, e);
-    let mut report = CompactReport::default();
-    flush(database, &loaded).map_err(engine)?;
-    report.blocks_before = blocks(database).map_err(engine)?;
-    settle(database, &loaded, &mut report, progress).map_err(engine)?;
-    report.blocks_after = blocks(database).map_err(engine)?;
-    // The engine moves pages to the front a part at a time, and says whether it did.
+        let mut loaded = load::load(path, &transaction, facts)?;
+        drop(transaction);
+        let engine = |e: redb::Error| write_error(path, e);
+        let mut report = CompactReport::default();
+        flush(database, &mut loaded).map_err(engine)?;
+        report.blocks_before = blocks(database).map_err(engine)?;
+        settle(database, &loaded, &mut report, progress).map_err(engine)?;
+        let before = retention_ms
+            .zip(loaded.last_commit)
+            .map(|(retention_ms, last)| last.plus_millis(-retention_ms).day());
+        if let Some(day) = before {
+            while delete_oldest_day(database, day).map_err(engine)?.is_some() {
+                report.deleted_days += 1;
+            }
+        }
+        report.blocks_after = blocks(database).map_err(engine)?;
+        Ok(report)
+    })
+}
+
+/// Has the engine move its pages to the front, a part at a time, and cut the file off behind them.
+pub(super) fn move_together(path: &Path, database: &mut Arc<Database>) -> Result<(), OpenError> {
     while let Some(database) = Arc::get_mut(database) {
-        if !database.compact().map_err(|e| engine(e.into()))? {
+        let moved = database.compact();
+        if !moved.map_err(|e| write_error(path, e.into()))? {
             break;
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 fn blocks(database: &Database) -> Result<u64, redb::Error> {
@@ -93,22 +155,29 @@ fn blocks(database: &Database) -> Result<u64, redb::Error> {
 }
 
 /// Moves what is in the write-ahead log alone to blocks.
-fn flush(database: &Database, loaded: &Loaded) -> Result<(), redb::Error> {
-    let heads: &Heads = &loaded.heads;
-    let mut checkpoint = Checkpoint::begin(heads);
+fn flush(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
+    if loaded.log_records == 0 {
+        return Ok(());
+    }
+    let mut checkpoint = Checkpoint::begin(&loaded.heads);
     let last_sequence = loaded.next_sequence.saturating_sub(1);
-    while !checkpoint.is_done() {
+    loop {
         let transaction = begin(database)?;
-        checkpoint.write_slice(
-            heads,
+        let slice = checkpoint.write_slice(
+            &loaded.heads,
             &loaded.catalog,
             last_sequence,
             loaded.last_commit,
             &transaction,
         )?;
         transaction.commit()?;
+        for agent in slice.flushed {
+            loaded.heads.flush(agent);
+        }
+        if checkpoint.is_done() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// Merges all days that no merge has taken in.
@@ -136,7 +205,10 @@ fn settle(
             continue;
         };
         match merge(&database.begin_read()?, task, agent) {
-            Ok(merged) => batch.push(merged),
+            Ok(merged) => {
+                report.damaged_blocks += merged.damaged.len() as u64;
+                batch.push(merged);
+            }
             Err(why) => report.left.push(format!("agent `{}`: {why}", agent.id)),
         }
         if batch.iter().map(Merged::bytes).sum::<usize>() >= BATCH_BYTES || done == total {

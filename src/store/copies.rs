@@ -1,4 +1,4 @@
-//! Copies: reading them offline, checking them, making them.
+//! Copies: reading them offline, making them.
 
 use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
@@ -10,25 +10,20 @@ use redb::{
 use super::{
     OpenError, StoreStatus, View,
     backend::DiskBackend,
-    catalog::Catalog,
     file::{self, OpenedCopy, damaged, on_untrusted_pages},
-    handle::QUARANTINED_SHOWN,
     inventory::Inventory,
     load::{self, Loaded},
-    moment::{Moment, guarded},
-    pieces::open_block,
-    quarantine::{Damage, LeftOut, Quarantined},
-    tables::{self, Tier},
+    moment::Moment,
+    quarantine::LeftOut,
+    tables,
+    verification::damaged_rows,
 };
-use crate::{
-    codec::{Block, Buckets, Day, WalRecord},
-    model::{AgentNo, DAY_MS, ReadError, Timestamp},
-};
+use crate::model::Timestamp;
 
 /// Page cache for a copy that is read once.
-const COPY_CACHE_BYTES: usize = 64 << 20;
+pub(super) const COPY_CACHE_BYTES: usize = 64 << 20;
 /// Rows between two reports of progress.
-const PROGRESS_ROWS: u64 = 256;
+pub(super) const PROGRESS_ROWS: u64 = 256;
 /// Bytes of a row copy between two questions whether it may write on.
 const ASK_BYTES: usize = 1 << 20;
 /// Bytes that one transaction of a row copy writes.
@@ -97,186 +92,6 @@ pub fn inspect(path: &Path) -> Result<StoreStatus, OpenError> {
 
 pub(super) fn hexadecimal(id: [u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(id))
-}
-
-/// Counts the blocks and rollups whose checksums do not hold, and names the first of them.
-fn damaged_rows(
-    transaction: &ReadTransaction,
-    catalog: &Catalog,
-) -> Result<(u64, Vec<Quarantined>), ReadError> {
-    let (mut count, mut first) = (0, Vec::new());
-    let mut add = |damage: &Damage| {
-        count += 1;
-        if first.len() < QUARANTINED_SHOWN {
-            let agent = catalog.agent(damage.row.agent());
-            let id = agent.map_or_else(
-                || format!("number {}", damage.row.agent().0),
-                |entry| entry.id.to_string(),
-            );
-            first.push(damage.told(id, None));
-        }
-    };
-    let blocks = transaction
-        .open_table(tables::BLOCKS)
-        .map_err(|e| unreadable(&e))?;
-    for row in blocks.iter().map_err(|e| unreadable(&e))? {
-        let (key, bytes) = row.map_err(|e| unreadable(&e))?;
-        match open_block(key.value(), bytes.value())? {
-            Ok(mut block) => {
-                if let Err(error) = block.check_data() {
-                    add(&Damage::of_data(key.value(), &block, &error));
-                }
-            }
-            Err(damage) => add(&damage),
-        }
-    }
-    let rollups = transaction
-        .open_table(tables::ROLLUPS)
-        .map_err(|e| unreadable(&e))?;
-    for row in rollups.iter().map_err(|e| unreadable(&e))? {
-        let (key, bytes) = row.map_err(|e| unreadable(&e))?;
-        let (tier, day, agent) = key.value();
-        let checked = match Tier::of_key(tier) {
-            Some(Tier::Day) => Day::open(bytes.value()).map(|_| ()),
-            Some(_) => Buckets::open(bytes.value()).map(|_| ()),
-            None => Ok(()),
-        };
-        if let (Err(error), Some(tier)) = (checked, Tier::of_key(tier)) {
-            let why = error.to_string();
-            add(&Damage::of_rollup(tier, day, AgentNo(agent), why));
-        }
-    }
-    Ok((count, first))
-}
-
-/// What `db verify` found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// Blocks read.
-    pub blocks: u64,
-    /// Samples decoded, those of the write-ahead log included.
-    pub samples: u64,
-    /// Records of the write-ahead log.
-    pub wal_records: u64,
-    /// Each thing that is damaged: what and where.
-    pub bad: Vec<String>,
-}
-
-/// Checks every checksum and decodes every block and log record. `progress` gets rows done and in all.
-///
-/// # Errors
-/// [`OpenError`] when the file cannot be opened at all; damaged blocks are in the report.
-pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, OpenError> {
-    let mut copy = file::open_unchecked_copy(path, COPY_CACHE_BYTES)?;
-    let mut report = VerifyReport::default();
-    let read = guarded(|| {
-        let transaction = copy.database.begin_read().map_err(|e| unreadable(&e))?;
-        verify_rows(&transaction, &mut report, progress)
-    });
-    if let Err(error) = read {
-        report.bad.push(error.to_string());
-    }
-    // What the catalog and the log say must fit together, and every page its checksum.
-    let loaded = on_untrusted_pages(path, || {
-        let transaction = copy.database.begin_read().map_err(|e| damaged(path, e))?;
-        load::load(path, &transaction, &copy.facts).map(|_| ())
-    });
-    for checked in [loaded, copy.check_pages(path)] {
-        match checked {
-            Err(newer @ OpenError::TooNew { .. }) => return Err(newer),
-            Err(OpenError::Damaged { why, .. }) if !report.bad.contains(&why) => {
-                report.bad.push(why);
-            }
-            Err(OpenError::Damaged { .. }) | Ok(()) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(report)
-}
-
-fn unreadable(error: &dyn std::fmt::Display) -> ReadError {
-    ReadError::Backend(error.to_string())
-}
-
-fn verify_rows(
-    transaction: &ReadTransaction,
-    report: &mut VerifyReport,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), ReadError> {
-    let wal = transaction
-        .open_table(tables::WAL)
-        .map_err(|e| unreadable(&e))?;
-    let blocks = transaction
-        .open_table(tables::BLOCKS)
-        .map_err(|e| unreadable(&e))?;
-    let total =
-        wal.len().map_err(|e| unreadable(&e))? + blocks.len().map_err(|e| unreadable(&e))?;
-    let mut done = 0u64;
-    let mut step = || {
-        done += 1;
-        if done.is_multiple_of(PROGRESS_ROWS) || done == total {
-            progress(done, total);
-        }
-    };
-    for row in wal.iter().map_err(|e| unreadable(&e))? {
-        let (sequence, bytes) = row.map_err(|e| unreadable(&e))?;
-        match WalRecord::decode(bytes.value()) {
-            Ok(record) => {
-                report.samples += record
-                    .samples
-                    .iter()
-                    .map(|(_, rows)| rows.len() as u64)
-                    .sum::<u64>();
-            }
-            Err(error) => report
-                .bad
-                .push(format!("log record {}: {error}", sequence.value())),
-        }
-        report.wal_records += 1;
-        step();
-    }
-    for row in blocks.iter().map_err(|e| unreadable(&e))? {
-        let (key, bytes) = row.map_err(|e| unreadable(&e))?;
-        match verify_block(bytes.value()) {
-            Ok(samples) => report.samples += samples,
-            Err(error) => {
-                let (day, agent, group, start, _) = key.value();
-                let day = Timestamp::from_millis(i64::from(day) * DAY_MS).to_rfc3339();
-                let day = &day[..10];
-                report.bad.push(format!(
-                    "block of {day}, agent number {agent}, group {group}, start {start}: {error}"
-                ));
-            }
-        }
-        report.blocks += 1;
-        step();
-    }
-    Ok(())
-}
-
-/// Decodes everything in a block and holds its statistics against its samples.
-fn verify_block(bytes: &[u8]) -> Result<u64, String> {
-    let mut block = Block::parse(bytes).map_err(|e| e.to_string())?;
-    block.check_data().map_err(|e| e.to_string())?;
-    let mut samples = 0;
-    for entry in block.entries().to_vec() {
-        let (mut times, mut values) = (Vec::new(), Vec::new());
-        block
-            .decode(&entry, &mut times, &mut values)
-            .map_err(|e| e.to_string())?;
-        if !times.is_sorted_by(|a, b| a < b) {
-            return Err(format!("times of series {} do not increase", entry.no.0));
-        }
-        let statistics = block.statistics(&entry).map_err(|e| e.to_string())?;
-        if statistics.is_some() && statistics != crate::codec::Statistics::of(&values) {
-            return Err(format!(
-                "statistics of series {} do not fit its samples",
-                entry.no.0
-            ));
-        }
-        samples += times.len() as u64;
-    }
-    Ok(samples)
 }
 
 /// Writes a consistent, cleanly closed copy of a file that no server has open. Returns its bytes.

@@ -172,6 +172,11 @@ pub(super) fn open_for_writing(
             now_ms,
         )?;
     }
+    open_existing(path, cache_bytes)
+}
+
+/// Opens a file that is there for writing, migrates it when it is old.
+pub(super) fn open_existing(path: &Path, cache_bytes: usize) -> Result<Opened, OpenError> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)

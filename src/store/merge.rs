@@ -129,7 +129,7 @@ pub(super) fn merge(
             damaged: Vec::new(),
         };
         let mut rollups = (task.extent == Extent::Day).then(DayRollups::default);
-        for group in groups_of_day(&table, task).map_err(backend)? {
+        for group in groups_of_day(&table, task.day, task.agent).map_err(backend)? {
             merge_group(&group, agent, &mut merged, rollups.as_mut())?;
             // Of a day that is not whole there are none.
             rollups = rollups.filter(|_| merged.damaged.is_empty());
@@ -139,12 +139,61 @@ pub(super) fn merge(
     })
 }
 
+/// Works out the rollups of an agent's day from its blocks. `None` when there are none, or one is damaged.
+///
+/// # Errors
+/// [`ReadError`] when the engine cannot read, or a block is of a newer format.
+pub(super) fn rollups_of_blocks(
+    transaction: &ReadTransaction,
+    day: i32,
+    agent: AgentNo,
+    entry: &AgentEntry,
+) -> Result<Option<EncodedRollups>, ReadError> {
+    guarded(|| {
+        let backend = |e: redb::Error| ReadError::Backend(e.to_string());
+        let table = transaction
+            .open_table(BLOCKS)
+            .map_err(|e| backend(e.into()))?;
+        let groups = groups_of_day(&table, day, agent).map_err(backend)?;
+        let mut rollups = DayRollups::default();
+        for group in &groups {
+            let guards = &group.guards;
+            let mut pieces =
+                Pieces::gather(guards, None, std::iter::empty(), Wanted::All, whole_time())?;
+            each_series(&mut pieces, |no, columns| {
+                rollups.add(no, columns, has_counts(entry, no));
+            });
+            if !pieces.left_out.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok((!groups.is_empty()).then(|| rollups.encode()))
+    })
+}
+
+/// Hands over each series with all its samples.
+fn each_series(pieces: &mut Pieces<'_>, mut visit: impl FnMut(SeriesNo, &mut Columns)) {
+    let mut columns = Columns::default();
+    let mut at = 0;
+    while at < pieces.all.len() {
+        let no = pieces.all[at].no;
+        columns.clear();
+        while pieces.all.get(at).is_some_and(|piece| piece.no == no) {
+            let cluster = at..at + pieces.cluster(at);
+            at = cluster.end;
+            pieces.decode(cluster, &mut columns);
+        }
+        visit(no, &mut columns);
+    }
+}
+
 fn groups_of_day(
     table: &ReadOnlyTable<BlockKey, &'static [u8]>,
-    task: Task,
+    day: i32,
+    agent: AgentNo,
 ) -> Result<Vec<Group>, redb::Error> {
     let mut groups: Vec<Group> = Vec::new();
-    for row in table.range(tables::blocks_of_day(task.day, task.agent))? {
+    for row in table.range(tables::blocks_of_day(day, agent))? {
         let (key, value) = row?;
         let guard = (key.value(), value);
         match groups.last_mut() {
@@ -267,18 +316,9 @@ fn merge_set(
         return Ok(SetOutcome::Kept);
     }
     let mut runs: Vec<SeriesRun> = Vec::new();
-    let mut columns = Columns::default();
-    let mut at = 0;
-    while at < pieces.all.len() {
-        let no = pieces.all[at].no;
-        columns.clear();
-        while pieces.all.get(at).is_some_and(|piece| piece.no == no) {
-            let cluster = at..at + pieces.cluster(at);
-            at = cluster.end;
-            pieces.decode(cluster, &mut columns);
-        }
+    each_series(&mut pieces, |no, columns| {
         if let Some(rollups) = &mut rollups {
-            rollups.add(no, &columns, has_counts(agent, no));
+            rollups.add(no, columns, has_counts(agent, no));
         }
         if repacks {
             runs.push(SeriesRun {
@@ -287,7 +327,7 @@ fn merge_set(
                 values: std::mem::take(&mut columns.values),
             });
         }
-    }
+    });
     if !pieces.left_out.is_empty() {
         return Ok(SetOutcome::Damaged(pieces.left_out));
     }

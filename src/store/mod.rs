@@ -44,11 +44,13 @@ mod spreads;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod verification;
 
-pub use compact::{CompactReport, compact};
-pub use copies::{VerifyReport, inspect, open_copy, snapshot_file, verify};
+pub use compact::{CompactReport, CompactStep, compact};
+pub use copies::{inspect, open_copy, snapshot_file};
 pub use error::{Condition, OpenError, WriteError};
 pub use handle::{Append, Appended, Registered, Rejected, Store, StoreStatus, Urgency, View};
 pub use head::FUTURE_MS_LIMIT;
 pub use quarantine::Quarantined;
 pub use settings::Settings;
+pub use verification::{VerifyReport, verify};

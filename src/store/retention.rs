@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::{
     Settings,
@@ -151,41 +151,11 @@ fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
 /// Deletes all blocks of days before `day`, a day per transaction; tells whether there were any.
 fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
     let mut deleted = false;
-    loop {
-        let transaction = begin(&shared.database())?;
-        let mut agents: Vec<AgentNo> = Vec::new();
-        let oldest;
-        {
-            let mut blocks = transaction.open_table(tables::BLOCKS)?;
-            oldest = blocks
-                .first()?
-                .map(|(key, _)| key.value().0)
-                .filter(|first| *first < day);
-            let Some(oldest) = oldest else {
-                drop(blocks);
-                transaction.abort()?;
-                return Ok(deleted);
-            };
-            blocks.retain_in(tables::blocks_until_day(oldest), |key, _| {
-                agents.push(AgentNo(key.1));
-                false
-            })?;
-            let mut unsettled = transaction.open_table(tables::UNSETTLED)?;
-            unsettled.retain_in(..(oldest.saturating_add(1), 0), |_, _| false)?;
-            let mut bytes = transaction.open_table(tables::DAY_BYTES)?;
-            bytes.retain_in(
-                (BYTES_OF_BLOCKS, i32::MIN)..=(BYTES_OF_BLOCKS, oldest),
-                |_, _| false,
-            )?;
-        }
-        transaction.commit()?;
-        agents.dedup();
+    while let Some(gone) = delete_oldest_day(&shared.database(), day)? {
         let mut live = shared.live.lock();
         live.block_epoch += 1;
-        for agent in agents {
-            shared
-                .inventory()
-                .change(agent, oldest.unwrap_or(day), live.block_epoch);
+        for agent in gone.agents {
+            shared.inventory().change(agent, gone.day, live.block_epoch);
         }
         shared.inventory().forget_before(day);
         let is_gone = |row| matches!(row, RowKey::Block(key) if key.0 < day);
@@ -193,4 +163,45 @@ fn delete_days_before(shared: &Shared, day: i32) -> Result<bool, redb::Error> {
         Arc::make_mut(&mut live.heads).forget_before(day);
         deleted = true;
     }
+    Ok(deleted)
+}
+
+/// A day whose blocks were deleted.
+pub(super) struct DeletedDay {
+    day: i32,
+    agents: Vec<AgentNo>,
+}
+
+/// Deletes the blocks of the oldest day, if that lies before `day`.
+pub(super) fn delete_oldest_day(
+    database: &Database,
+    day: i32,
+) -> Result<Option<DeletedDay>, redb::Error> {
+    let transaction = begin(database)?;
+    let mut agents: Vec<AgentNo> = Vec::new();
+    let mut blocks = transaction.open_table(tables::BLOCKS)?;
+    let oldest = blocks.first()?.map(|(key, _)| key.value().0);
+    let Some(oldest) = oldest.filter(|oldest| *oldest < day) else {
+        drop(blocks);
+        transaction.abort()?;
+        return Ok(None);
+    };
+    blocks.retain_in(tables::blocks_until_day(oldest), |key, _| {
+        agents.push(AgentNo(key.1));
+        false
+    })?;
+    drop(blocks);
+    transaction
+        .open_table(tables::UNSETTLED)?
+        .retain_in(..(oldest.saturating_add(1), 0), |_, _| false)?;
+    transaction.open_table(tables::DAY_BYTES)?.retain_in(
+        (BYTES_OF_BLOCKS, i32::MIN)..=(BYTES_OF_BLOCKS, oldest),
+        |_, _| false,
+    )?;
+    transaction.commit()?;
+    agents.dedup();
+    Ok(Some(DeletedDay {
+        day: oldest,
+        agents,
+    }))
 }

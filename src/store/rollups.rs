@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::pieces::Columns;
 use crate::{
     codec::{
-        BucketRow, CounterBorders, DISTINCT_VALUES_MAX, DaySeries, NumberStatistics, SUM_PARTS_MAX,
-        SeriesBuckets, ValueCounts, encode_buckets, encode_day, sum_parts,
+        BlockError, BucketRow, Buckets, CounterBorders, DISTINCT_VALUES_MAX, Day, DayEntry,
+        DaySeries, NumberStatistics, SUM_PARTS_MAX, SeriesBuckets, ValueCounts, encode_buckets,
+        encode_day, sum_parts,
     },
     model::{ExactSum, Increase, SeriesNo, end_of_bucket, greater, is_stale_marker, lesser},
 };
@@ -64,6 +65,51 @@ impl DayRollups {
             five_minutes: encode_buckets(&self.five_minutes),
         }
     }
+}
+
+/// Whether two rows of days tell the same, however they are encoded. Counts are compared where both have them.
+///
+/// # Errors
+/// [`BlockError`] when the first cannot be read; the second was made just now.
+pub(super) fn same_day(stored: &[u8], computed: &[u8]) -> Result<bool, BlockError> {
+    let (mut stored, mut computed) = (read_day(stored)?, read_day(computed)?);
+    for ((_, a), (_, b)) in stored.iter_mut().zip(&mut computed) {
+        if a.is_none() || b.is_none() {
+            (*a, *b) = (None, None);
+        }
+    }
+    // As bytes, so that NaNs are equal to themselves.
+    Ok(encode_day(&stored) == encode_day(&computed))
+}
+
+fn read_day(bytes: &[u8]) -> Result<Vec<(DaySeries, Option<ValueCounts>)>, BlockError> {
+    let day = Day::open(bytes)?;
+    let mut entries = Vec::new();
+    day.each(|_| true, |entry| entries.push(entry))?;
+    let with_counts = |entry: DayEntry| {
+        let counts = entry.counts.map(|at| day.counts(at)).transpose()?;
+        Ok((entry.series, counts))
+    };
+    entries.into_iter().map(with_counts).collect()
+}
+
+/// Whether two rows of buckets tell the same, however they are encoded.
+///
+/// # Errors
+/// [`BlockError`] when the first cannot be read; the second was made just now.
+pub(super) fn same_buckets(stored: &[u8], computed: &[u8]) -> Result<bool, BlockError> {
+    let (stored, computed) = (read_buckets(stored)?, read_buckets(computed)?);
+    Ok(encode_buckets(&stored) == encode_buckets(&computed))
+}
+
+fn read_buckets(bytes: &[u8]) -> Result<Vec<SeriesBuckets>, BlockError> {
+    let buckets = Buckets::open(bytes)?;
+    let all: Vec<SeriesNo> = buckets.series().collect();
+    let mut found = Vec::with_capacity(all.len());
+    for no in all {
+        found.extend(buckets.of(no)?);
+    }
+    Ok(found)
 }
 
 fn day_series(no: SeriesNo, times: &[i64], values: &[f64]) -> Option<DaySeries> {

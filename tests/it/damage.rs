@@ -16,7 +16,7 @@ const SAMPLES: usize = 200;
 const STEP_MS: i64 = 1_000;
 
 /// Flips a bit in the data of the block that begins first. The engine does not check its pages when it reads.
-fn damage_first_block(path: &Path) {
+pub(crate) fn damage_first_block(path: &Path) {
     let copy = path.with_extension("copy");
     fs::copy(path, &copy).unwrap();
     let value = {

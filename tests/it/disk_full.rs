@@ -19,13 +19,13 @@ const DISK: usize = 48 * MIB;
 const BALLAST: usize = 28 * MIB;
 
 /// A small file system; it is unmounted when it goes.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// `None` where this process may not mount.
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let size = format!("size={DISK}");
         let mounted = Command::new("mount")
@@ -40,7 +40,7 @@ impl SmallDisk {
         None
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 

@@ -9,6 +9,7 @@
 mod access;
 mod bounds;
 mod command_line;
+mod compaction;
 mod config;
 mod damage;
 mod demo;

@@ -11,7 +11,12 @@ use super::{
 };
 use crate::{
     model::{DAY_MS, ManualClock, Timestamp, Window},
-    store::{Settings, Store, backend::FileCounters, compact::compact_opened, file, retention},
+    store::{
+        Settings, Store,
+        backend::FileCounters,
+        compact::{move_together, settle_opened},
+        file, retention,
+    },
 };
 
 /// Moments at which the power goes, spread over the work.
@@ -162,7 +167,8 @@ fn compacting_that_is_cut_off_leaves_a_whole_file() {
         attach,
         |engine| {
             let facts = file::read_facts(path, &engine.database).unwrap();
-            let _ = compact_opened(path, &mut engine.database, &facts, &mut |_, _| {});
+            let settled = settle_opened(path, &engine.database, &facts, None, &mut |_, _| {});
+            let _ = settled.and_then(|_| move_together(path, &mut engine.database));
         },
         |left| {
             let store = open(left, Settings::default());

@@ -40,6 +40,13 @@ pub(super) fn open_with(
     settings: Settings,
     clock: Arc<ManualClock>,
 ) -> Store {
+    let opened = opened(disk);
+    let metrics = Arc::new(OwnMetrics::default());
+    Store::start(Path::new("simulated"), opened, settings, clock, metrics).unwrap()
+}
+
+/// The file on a simulated disk, made when it is empty.
+pub(super) fn opened(disk: &SimulatedDisk) -> Opened {
     let path = Path::new("simulated");
     let counters = Arc::new(FileCounters::default());
     let is_new = redb::StorageBackend::len(disk).unwrap() == 0;
@@ -48,20 +55,12 @@ pub(super) fn open_with(
         file::initialise(&engine.database, [7; 16], NOW).unwrap();
     }
     let facts = file::read_facts(path, &engine.database).unwrap();
-    let metrics = Arc::new(OwnMetrics::default());
-    Store::start(
-        path,
-        Opened {
-            engine,
-            facts,
-            medium: Box::new(disk.clone()),
-            counters,
-        },
-        settings,
-        clock,
-        metrics,
-    )
-    .unwrap()
+    Opened {
+        engine,
+        facts,
+        medium: Box::new(disk.clone()),
+        counters,
+    }
 }
 
 pub(super) fn agent(n: u8) -> AgentId {

@@ -20,6 +20,7 @@ use crate::{
         retention,
         tables::{self, BlockKey, Tier},
     },
+    telemetry::OwnMetrics,
 };
 
 const YESTERDAY: i64 = 19_999;
@@ -165,7 +166,7 @@ fn a_block_without_its_directory_costs_its_own_samples_alone() {
     let whole = samples(&*store.view());
     assert_eq!(whole.len(), 1_440);
     change_block(&store, block_keys(&store)[5], |bytes| {
-        break_directory(bytes)
+        break_directory(bytes);
     });
 
     let view = store.view();
@@ -376,7 +377,7 @@ fn a_snapshot_of_a_damaged_store_says_the_same() {
     let store = open(&SimulatedDisk::default(), Settings::default());
     in_hours(&store);
     change_block(&store, block_keys(&store)[5], |bytes| {
-        break_directory(bytes)
+        break_directory(bytes);
     });
     change_block(&store, block_keys(&store)[9], |bytes| break_data(bytes));
     let path = folder.path().join("copy.redb");
@@ -398,6 +399,46 @@ fn a_snapshot_of_a_damaged_store_says_the_same() {
     assert_eq!(facts.quarantined_first.len(), 2);
     let report = store::verify(&path, &mut |_, _| {}).unwrap();
     assert_eq!(report.bad.len(), 2, "{:?}", report.bad);
+}
+
+#[test]
+fn rollups_are_held_against_what_they_are_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("live.redb");
+    let clock = Arc::new(ManualClock::new(at(NOW)));
+    let metrics = Arc::new(OwnMetrics::default());
+    let store = Store::open(&path, Settings::default(), clock, metrics).unwrap();
+    in_hours(&store);
+    store.settle_blocking().unwrap();
+    let check = |what: &str| {
+        let copy = folder.path().join(format!("{what}.redb"));
+        std::fs::copy(&path, &copy).unwrap();
+        store::verify(&copy, &mut |_, _| {}).unwrap()
+    };
+    let sound = check("sound");
+    assert_eq!((sound.rollups, sound.bad), (3, vec![]));
+
+    // Two rows that can be read, each in the place of the other.
+    let transaction = begin(&store.shared().database()).unwrap();
+    {
+        let mut rollups = transaction.open_table(tables::ROLLUPS).unwrap();
+        let key = |tier: Tier| (tier.key(), YESTERDAY as i32, 0);
+        let [hours, five_minutes] = [Tier::Hour, Tier::FiveMinutes]
+            .map(|tier| rollups.get(key(tier)).unwrap().unwrap().value().to_vec());
+        rollups.insert(key(Tier::Hour), &*five_minutes).unwrap();
+        rollups.insert(key(Tier::FiveMinutes), &*hours).unwrap();
+    }
+    transaction.commit().unwrap();
+    let bad = check("swapped").bad;
+    assert_eq!(bad.len(), 2, "{bad:?}");
+    assert!(bad.iter().all(|b| b.contains("add up to")), "{bad:?}");
+
+    // Beside a damaged block they are only read.
+    change_block(&store, block_keys(&store)[0], |bytes| break_data(bytes));
+    let bad = check("beside").bad;
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    change_rollup(&store, Tier::Day);
+    assert_eq!(check("both").bad.len(), 2);
 }
 
 proptest! {
