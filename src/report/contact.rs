@@ -69,12 +69,29 @@ pub(super) fn contact(
 ) -> Result<Contact, ReadError> {
     // A contact before the window may reach into it.
     let look_from = window.from.plus_millis(-silent_after_ms);
-    let watches = watches(agent, window, look_from, runs);
-    if watches.is_empty() {
-        return Ok(Contact::default());
+    let series = contact_series(history, agent.no);
+    let read = |watches: &[Watch]| {
+        let mut seen = Seen::new(watches, silent_after_ms);
+        if !series.is_empty() && !watches.is_empty() {
+            let looked_at = Window::closed(look_from, window.to);
+            history.scan(agent.no, &series, looked_at, &mut |_, times, values| {
+                seen.add(times, values);
+            })?;
+        }
+        Ok::<Seen, ReadError>(seen)
+    };
+    let mut watches = watches(agent, window, look_from, runs);
+    let mut seen = read(&watches)?;
+    let kept_from = seen.first.map_or(window.to, Timestamp::from_millis);
+    let unseen = Window::new(look_from, kept_from.plus_millis(-1));
+    if unseen.length_ms() > silent_after_ms && !series.is_empty() {
+        // Nothing was recorded, or all that is left of it is sums.
+        let summaries = history.summarise(agent.no, &series, unseen)?;
+        if summaries.iter().any(|summary| summary.samples > 0) {
+            watches.retain_mut(|watch| watch.begin_at(kept_from.as_millis()));
+            seen = read(&watches)?;
+        }
     }
-    let mut seen = Seen::new(&watches, silent_after_ms);
-    seen.read(history, agent.no, Window::closed(look_from, window.to))?;
     let reached: Spans = seen.reached.into_iter().collect();
     let failing: Spans = seen.failing.into_iter().collect();
     let gaps = gaps(&watches, &reached, window, silent_after_ms);
@@ -107,6 +124,15 @@ struct Watch {
 }
 
 impl Watch {
+    /// Leaves out what lies before a moment; false if nothing is left.
+    fn begin_at(&mut self, start: i64) -> bool {
+        if self.span.start < start {
+            self.span.start = start;
+            self.begins_anew = false;
+        }
+        !self.span.is_empty()
+    }
+
     /// What is left from the first event on; where none comes in time, its absence is what there is to see.
     fn since(&self, event: Option<i64>, silent_after_ms: i64) -> Range<i64> {
         if !self.begins_anew {
@@ -131,48 +157,40 @@ fn watches(agent: &Agent, window: Window, look_from: Timestamp, runs: &[Run]) ->
         .collect()
 }
 
+/// Series of an agent's contacts. Only those without labels count: they are the ones that longwatch records.
+fn contact_series(history: &dyn History, agent: AgentNo) -> Vec<SeriesNo> {
+    [names::UP, names::AGENT_CONTACT]
+        .into_iter()
+        .flat_map(|name| history.series(agent, Some(name)))
+        .filter(|series| series.key.labels().next().is_none())
+        .map(|series| series.no)
+        .collect()
+}
+
 /// What the recorded contacts tell.
-struct Seen<'a> {
-    watches: &'a [Watch],
+struct Seen {
+    /// Starts of the watches.
+    starts: Vec<i64>,
     silent_after_ms: i64,
     /// From each contact until the next is overdue.
     reached: Vec<Range<i64>>,
     /// From each failed scrape to the next that succeeded.
     failing: Vec<Range<i64>>,
-    /// First contact or failed scrape in each watch.
+    /// First contact or failed scrape of all, and from the start of each watch on.
+    first: Option<i64>,
     first_events: Vec<Option<i64>>,
 }
 
-impl<'a> Seen<'a> {
-    fn new(watches: &'a [Watch], silent_after_ms: i64) -> Self {
+impl Seen {
+    fn new(watches: &[Watch], silent_after_ms: i64) -> Self {
         Self {
-            watches,
+            starts: watches.iter().map(|watch| watch.span.start).collect(),
             silent_after_ms,
             reached: Vec::new(),
             failing: Vec::new(),
+            first: None,
             first_events: vec![None; watches.len()],
         }
-    }
-
-    /// Only series without labels count: they are the ones that longwatch records.
-    fn read(
-        &mut self,
-        history: &dyn History,
-        agent: AgentNo,
-        window: Window,
-    ) -> Result<(), ReadError> {
-        let asked: Vec<SeriesNo> = [names::UP, names::AGENT_CONTACT]
-            .into_iter()
-            .flat_map(|name| history.series(agent, Some(name)))
-            .filter(|series| series.key.labels().next().is_none())
-            .map(|series| series.no)
-            .collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        history.scan(agent, &asked, window, &mut |_, times, values| {
-            self.add(times, values);
-        })
     }
 
     fn add(&mut self, times: &[i64], values: &[f64]) {
@@ -194,14 +212,16 @@ impl<'a> Seen<'a> {
         self.reached.extend(reached);
         self.failing
             .extend(failing_since.map(|since| since..i64::MAX));
-        for (watch, first) in self.watches.iter().zip(&mut self.first_events) {
-            let at = times.partition_point(|time| *time < watch.span.start);
-            let own = times[at..].iter().zip(&values[at..]);
-            let event = own
-                .filter(|(_, value)| !is_stale_marker(**value))
-                .map(|e| *e.0)
-                .next();
-            *first = [*first, event].into_iter().flatten().min();
+        let first_from = |start: i64| {
+            let at = times.partition_point(|time| *time < start);
+            let mut own = times[at..].iter().zip(&values[at..]);
+            own.find(|(_, value)| !is_stale_marker(**value))
+                .map(|(time, _)| *time)
+        };
+        let earlier = |a: Option<i64>, b: Option<i64>| [a, b].into_iter().flatten().min();
+        self.first = earlier(self.first, first_from(i64::MIN));
+        for (start, first) in self.starts.iter().zip(&mut self.first_events) {
+            *first = earlier(*first, first_from(*start));
         }
     }
 }
@@ -260,6 +280,8 @@ mod tests {
         registered: i64,
         up: Vec<(i64, f64)>,
         contacts: Vec<i64>,
+        /// Samples before this have expired.
+        kept_from: Option<i64>,
     }
 
     impl Story {
@@ -269,11 +291,15 @@ mod tests {
                 registered: 0,
                 up: up.into_iter().collect(),
                 contacts: Vec::new(),
+                kept_from: None,
             }
         }
 
         fn told(&self, from: i64, to: i64) -> Contact {
-            let mut history = FakeHistory::default();
+            let mut history = FakeHistory {
+                expired_before: self.kept_from.map(at),
+                ..FakeHistory::default()
+            };
             let no = history.add_agent("a", at(self.registered));
             let up = self.up.iter().map(|(s, v)| (at(*s), *v));
             history.add_series(no, names::UP, &[], up);
@@ -414,6 +440,27 @@ mod tests {
         assert_eq!(told.gap_ms, (40..55).sum::<i64>() * 1000);
         let listed: Vec<i64> = told.gaps.iter().map(Gap::length_ms).collect();
         assert_eq!(listed, (45..55).map(|s| s * 1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_has_expired_is_no_silence() {
+        let mut story = Story::of(ups(0..=1000).chain(ups(1100..=2000)));
+        story.kept_from = Some(700);
+        let told = story.told(500, 1500);
+        assert_eq!(spans(&told), [(1000, 1100)]);
+        // Of the 800 s that are kept, 70 were lost.
+        assert_eq!(told.availability, Some(share(730, 800)));
+        // A silence that is still known, and one of which nothing is.
+        story.kept_from = Some(1001);
+        assert_eq!(spans(&story.told(500, 1500)), []);
+        story.kept_from = Some(5000);
+        assert_eq!(story.told(500, 1500), Contact::default());
+        // An agent that had not been there before.
+        let late = Story {
+            kept_from: Some(400),
+            ..Story::of(ups(700..=2000))
+        };
+        assert_eq!(spans(&late.told(500, 1500)), [(500, 700)]);
     }
 
     #[test]
