@@ -82,15 +82,16 @@ pub(super) fn contact(
     };
     let mut watches = watches(agent, window, look_from, runs);
     let mut seen = read(&watches)?;
-    let kept_from = seen.first.map_or(window.to, Timestamp::from_millis);
-    let unseen = Window::new(look_from, kept_from.plus_millis(-1));
-    if unseen.length_ms() > silent_after_ms && !series.is_empty() {
-        // Nothing was recorded, or all that is left of it is sums.
-        let summaries = history.summarise(agent.no, &series, unseen)?;
-        if summaries.iter().any(|summary| summary.samples > 0) {
-            watches.retain_mut(|watch| watch.begin_at(kept_from.as_millis()));
-            seen = read(&watches)?;
-        }
+    let known = known(
+        history,
+        agent.no,
+        &series,
+        &seen,
+        Window::new(look_from, window.to),
+    )?;
+    if let Some(known) = known {
+        watches = watches.iter().flat_map(|w| w.within(&known)).collect();
+        seen = read(&watches)?;
     }
     let reached: Spans = seen.reached.into_iter().collect();
     let failing: Spans = seen.failing.into_iter().collect();
@@ -116,21 +117,54 @@ fn span_of(window: Window) -> Spans {
     Spans::from(window.from.as_millis()..window.to.as_millis())
 }
 
+/// The time of which contacts are known, where that is not all: blocks may be damaged, and of what has
+/// expired only sums are left. `seen` is what was read of it.
+fn known(
+    history: &dyn History,
+    agent: AgentNo,
+    series: &[SeriesNo],
+    seen: &Seen,
+    looked_at: Window,
+) -> Result<Option<Spans>, ReadError> {
+    let first = seen.first.map_or(looked_at.to, Timestamp::from_millis);
+    let unseen = Window::new(looked_at.from, first.plus_millis(-1));
+    let mut unknown: Vec<Range<i64>> = Vec::new();
+    if unseen.length_ms() > seen.silent_after_ms && !series.is_empty() {
+        let summaries = history.summarise(agent, series, unseen)?;
+        if summaries.iter().any(|summary| summary.samples > 0) {
+            unknown.push(i64::MIN..first.as_millis());
+        }
+    }
+    let damaged = history.unreadable(agent, looked_at);
+    unknown.extend(
+        damaged
+            .iter()
+            .map(|lack| lack.first.as_millis()..lack.last.as_millis().saturating_add(1)),
+    );
+    let unknown: Spans = unknown.into_iter().collect();
+    let is_all = unknown.length_ms() == 0;
+    Ok((!is_all).then(|| Spans::from(i64::MIN..i64::MAX).without(&unknown)))
+}
+
 /// A time in which the agent was registered and the server ran.
 struct Watch {
     span: Range<i64>,
-    /// Whether it begins with the registration or the server's start, and not only where reading does.
+    /// Whether it begins with the registration, the server's start or what is known, and not only where
+    /// reading does.
     begins_anew: bool,
 }
 
 impl Watch {
-    /// Leaves out what lies before a moment; false if nothing is left.
-    fn begin_at(&mut self, start: i64) -> bool {
-        if self.span.start < start {
-            self.span.start = start;
-            self.begins_anew = false;
-        }
-        !self.span.is_empty()
+    /// What lies in the known time. Where that begins nothing is known of what was before.
+    fn within(&self, known: &Spans) -> Vec<Self> {
+        Spans::from(self.span.clone())
+            .and(known)
+            .iter()
+            .map(|span| Self {
+                begins_anew: self.begins_anew || span.start > self.span.start,
+                span: span.clone(),
+            })
+            .collect()
     }
 
     /// What is left from the first event on; where none comes in time, its absence is what there is to see.
@@ -266,7 +300,10 @@ fn longest(mut gaps: Vec<Gap>) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::STALE_MARKER, report::fake::FakeHistory};
+    use crate::{
+        model::{STALE_MARKER, Unreadable},
+        report::fake::FakeHistory,
+    };
 
     const SILENT_AFTER_MS: i64 = 30_000;
 
@@ -282,6 +319,8 @@ mod tests {
         contacts: Vec<i64>,
         /// Samples before this have expired.
         kept_from: Option<i64>,
+        /// First and last moment of a damaged block.
+        damaged: Option<(i64, i64)>,
     }
 
     impl Story {
@@ -292,6 +331,7 @@ mod tests {
                 up: up.into_iter().collect(),
                 contacts: Vec::new(),
                 kept_from: None,
+                damaged: None,
             }
         }
 
@@ -301,6 +341,12 @@ mod tests {
                 ..FakeHistory::default()
             };
             let no = history.add_agent("a", at(self.registered));
+            let damaged = self.damaged.map(|(first, last)| Unreadable {
+                first: at(first),
+                last: at(last),
+                reason: "damaged".to_owned(),
+            });
+            history.unreadable.extend(damaged.map(|lack| (no, lack)));
             let up = self.up.iter().map(|(s, v)| (at(*s), *v));
             history.add_series(no, names::UP, &[], up);
             history.add_series(no, names::UP, &[("job", "other")], [(at(from), 0.0)]);
@@ -461,6 +507,16 @@ mod tests {
             ..Story::of(ups(700..=2000))
         };
         assert_eq!(spans(&late.told(500, 1500)), [(500, 700)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_silence() {
+        let mut story = Story::of(ups(0..=700).chain(ups(900..=1000)).chain(ups(1100..=2000)));
+        story.damaged = Some((701, 899));
+        let told = story.told(500, 1500);
+        assert_eq!(spans(&told), [(1000, 1100)]);
+        // From 701 s to the next contact nothing is known; of the other 801 s, 70 were lost.
+        assert_eq!(told.availability, Some(share(731, 801)));
     }
 
     #[test]

@@ -348,7 +348,7 @@ fn another_file_is_named_and_cannot_steer_anything() {
             assert!(!shown.contains("<b>|"), "{format:?}");
         }
         if matches!(format, Format::Text | Format::Markdown | Format::Html) {
-            assert!(shown.contains("0.0 % of it"), "{format:?}: {shown}");
+            assert!(shown.contains("cover 0.0 % of it"), "{format:?}: {shown}");
         }
     }
     let told = render(&history, &report, Format::Json).unwrap();
