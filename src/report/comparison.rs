@@ -157,7 +157,7 @@ pub struct Comparison {
     pub source: Source,
     /// Window of the earlier report.
     pub window: Window,
-    /// Share of that window in which the server ran, 0 to 1.
+    /// Share of that window that is covered, 0 to 1: the server ran, and what it wrote can be read.
     pub coverage: f64,
     /// Changes of the agents that are in both reports, by id.
     pub agents: BTreeMap<AgentId, Changes>,

@@ -69,12 +69,30 @@ pub(super) fn contact(
 ) -> Result<Contact, ReadError> {
     // A contact before the window may reach into it.
     let look_from = window.from.plus_millis(-silent_after_ms);
-    let watches = watches(agent, window, look_from, runs);
-    if watches.is_empty() {
-        return Ok(Contact::default());
+    let series = contact_series(history, agent.no);
+    let read = |watches: &[Watch]| {
+        let mut seen = Seen::new(watches, silent_after_ms);
+        if !series.is_empty() && !watches.is_empty() {
+            let looked_at = Window::closed(look_from, window.to);
+            history.scan(agent.no, &series, looked_at, &mut |_, times, values| {
+                seen.add(times, values);
+            })?;
+        }
+        Ok::<Seen, ReadError>(seen)
+    };
+    let mut watches = watches(agent, window, look_from, runs);
+    let mut seen = read(&watches)?;
+    let known = known(
+        history,
+        agent.no,
+        &series,
+        &seen,
+        Window::new(look_from, window.to),
+    )?;
+    if let Some(known) = known {
+        watches = watches.iter().flat_map(|w| w.within(&known)).collect();
+        seen = read(&watches)?;
     }
-    let mut seen = Seen::new(&watches, silent_after_ms);
-    seen.read(history, agent.no, Window::closed(look_from, window.to))?;
     let reached: Spans = seen.reached.into_iter().collect();
     let failing: Spans = seen.failing.into_iter().collect();
     let gaps = gaps(&watches, &reached, window, silent_after_ms);
@@ -99,14 +117,56 @@ fn span_of(window: Window) -> Spans {
     Spans::from(window.from.as_millis()..window.to.as_millis())
 }
 
+/// The time of which contacts are known, where that is not all: blocks may be damaged, and of what has
+/// expired only sums are left. `seen` is what was read of it.
+fn known(
+    history: &dyn History,
+    agent: AgentNo,
+    series: &[SeriesNo],
+    seen: &Seen,
+    looked_at: Window,
+) -> Result<Option<Spans>, ReadError> {
+    let first = seen.first.map_or(looked_at.to, Timestamp::from_millis);
+    let unseen = Window::new(looked_at.from, first.plus_millis(-1));
+    let mut unknown: Vec<Range<i64>> = Vec::new();
+    if unseen.length_ms() > seen.silent_after_ms && !series.is_empty() {
+        let summaries = history.summarise(agent, series, unseen)?;
+        if summaries.iter().any(|summary| summary.samples > 0) {
+            unknown.push(i64::MIN..first.as_millis());
+        }
+    }
+    let damaged = history.unreadable(agent, looked_at);
+    unknown.extend(
+        damaged
+            .iter()
+            .map(|lack| lack.first.as_millis()..lack.last.as_millis().saturating_add(1)),
+    );
+    let unknown: Spans = unknown.into_iter().collect();
+    let is_all = unknown.length_ms() == 0;
+    Ok((!is_all).then(|| Spans::from(i64::MIN..i64::MAX).without(&unknown)))
+}
+
 /// A time in which the agent was registered and the server ran.
 struct Watch {
     span: Range<i64>,
-    /// Whether it begins with the registration or the server's start, and not only where reading does.
+    /// Whether it begins with the registration, the server's start or what is known, and not only where
+    /// reading does.
     begins_anew: bool,
 }
 
 impl Watch {
+    /// What lies in the known time. Where that begins nothing is known of what was before.
+    fn within(&self, known: &Spans) -> Vec<Self> {
+        Spans::from(self.span.clone())
+            .and(known)
+            .iter()
+            .map(|span| Self {
+                begins_anew: self.begins_anew || span.start > self.span.start,
+                span: span.clone(),
+            })
+            .collect()
+    }
+
     /// What is left from the first event on; where none comes in time, its absence is what there is to see.
     fn since(&self, event: Option<i64>, silent_after_ms: i64) -> Range<i64> {
         if !self.begins_anew {
@@ -131,48 +191,40 @@ fn watches(agent: &Agent, window: Window, look_from: Timestamp, runs: &[Run]) ->
         .collect()
 }
 
+/// Series of an agent's contacts. Only those without labels count: they are the ones that longwatch records.
+fn contact_series(history: &dyn History, agent: AgentNo) -> Vec<SeriesNo> {
+    [names::UP, names::AGENT_CONTACT]
+        .into_iter()
+        .flat_map(|name| history.series(agent, Some(name)))
+        .filter(|series| series.key.labels().next().is_none())
+        .map(|series| series.no)
+        .collect()
+}
+
 /// What the recorded contacts tell.
-struct Seen<'a> {
-    watches: &'a [Watch],
+struct Seen {
+    /// Starts of the watches.
+    starts: Vec<i64>,
     silent_after_ms: i64,
     /// From each contact until the next is overdue.
     reached: Vec<Range<i64>>,
     /// From each failed scrape to the next that succeeded.
     failing: Vec<Range<i64>>,
-    /// First contact or failed scrape in each watch.
+    /// First contact or failed scrape of all, and from the start of each watch on.
+    first: Option<i64>,
     first_events: Vec<Option<i64>>,
 }
 
-impl<'a> Seen<'a> {
-    fn new(watches: &'a [Watch], silent_after_ms: i64) -> Self {
+impl Seen {
+    fn new(watches: &[Watch], silent_after_ms: i64) -> Self {
         Self {
-            watches,
+            starts: watches.iter().map(|watch| watch.span.start).collect(),
             silent_after_ms,
             reached: Vec::new(),
             failing: Vec::new(),
+            first: None,
             first_events: vec![None; watches.len()],
         }
-    }
-
-    /// Only series without labels count: they are the ones that longwatch records.
-    fn read(
-        &mut self,
-        history: &dyn History,
-        agent: AgentNo,
-        window: Window,
-    ) -> Result<(), ReadError> {
-        let asked: Vec<SeriesNo> = [names::UP, names::AGENT_CONTACT]
-            .into_iter()
-            .flat_map(|name| history.series(agent, Some(name)))
-            .filter(|series| series.key.labels().next().is_none())
-            .map(|series| series.no)
-            .collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        history.scan(agent, &asked, window, &mut |_, times, values| {
-            self.add(times, values);
-        })
     }
 
     fn add(&mut self, times: &[i64], values: &[f64]) {
@@ -194,14 +246,16 @@ impl<'a> Seen<'a> {
         self.reached.extend(reached);
         self.failing
             .extend(failing_since.map(|since| since..i64::MAX));
-        for (watch, first) in self.watches.iter().zip(&mut self.first_events) {
-            let at = times.partition_point(|time| *time < watch.span.start);
-            let own = times[at..].iter().zip(&values[at..]);
-            let event = own
-                .filter(|(_, value)| !is_stale_marker(**value))
-                .map(|e| *e.0)
-                .next();
-            *first = [*first, event].into_iter().flatten().min();
+        let first_from = |start: i64| {
+            let at = times.partition_point(|time| *time < start);
+            let mut own = times[at..].iter().zip(&values[at..]);
+            own.find(|(_, value)| !is_stale_marker(**value))
+                .map(|(time, _)| *time)
+        };
+        let earlier = |a: Option<i64>, b: Option<i64>| [a, b].into_iter().flatten().min();
+        self.first = earlier(self.first, first_from(i64::MIN));
+        for (start, first) in self.starts.iter().zip(&mut self.first_events) {
+            *first = earlier(*first, first_from(*start));
         }
     }
 }
@@ -246,7 +300,10 @@ fn longest(mut gaps: Vec<Gap>) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::STALE_MARKER, report::fake::FakeHistory};
+    use crate::{
+        model::{STALE_MARKER, Unreadable},
+        report::fake::FakeHistory,
+    };
 
     const SILENT_AFTER_MS: i64 = 30_000;
 
@@ -260,6 +317,10 @@ mod tests {
         registered: i64,
         up: Vec<(i64, f64)>,
         contacts: Vec<i64>,
+        /// Samples before this have expired.
+        kept_from: Option<i64>,
+        /// First and last moment of a damaged block.
+        damaged: Option<(i64, i64)>,
     }
 
     impl Story {
@@ -269,12 +330,23 @@ mod tests {
                 registered: 0,
                 up: up.into_iter().collect(),
                 contacts: Vec::new(),
+                kept_from: None,
+                damaged: None,
             }
         }
 
         fn told(&self, from: i64, to: i64) -> Contact {
-            let mut history = FakeHistory::default();
+            let mut history = FakeHistory {
+                expired_before: self.kept_from.map(at),
+                ..FakeHistory::default()
+            };
             let no = history.add_agent("a", at(self.registered));
+            let damaged = self.damaged.map(|(first, last)| Unreadable {
+                first: at(first),
+                last: at(last),
+                reason: "damaged".to_owned(),
+            });
+            history.unreadable.extend(damaged.map(|lack| (no, lack)));
             let up = self.up.iter().map(|(s, v)| (at(*s), *v));
             history.add_series(no, names::UP, &[], up);
             history.add_series(no, names::UP, &[("job", "other")], [(at(from), 0.0)]);
@@ -414,6 +486,37 @@ mod tests {
         assert_eq!(told.gap_ms, (40..55).sum::<i64>() * 1000);
         let listed: Vec<i64> = told.gaps.iter().map(Gap::length_ms).collect();
         assert_eq!(listed, (45..55).map(|s| s * 1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_has_expired_is_no_silence() {
+        let mut story = Story::of(ups(0..=1000).chain(ups(1100..=2000)));
+        story.kept_from = Some(700);
+        let told = story.told(500, 1500);
+        assert_eq!(spans(&told), [(1000, 1100)]);
+        // Of the 800 s that are kept, 70 were lost.
+        assert_eq!(told.availability, Some(share(730, 800)));
+        // A silence that is still known, and one of which nothing is.
+        story.kept_from = Some(1001);
+        assert_eq!(spans(&story.told(500, 1500)), []);
+        story.kept_from = Some(5000);
+        assert_eq!(story.told(500, 1500), Contact::default());
+        // An agent that had not been there before.
+        let late = Story {
+            kept_from: Some(400),
+            ..Story::of(ups(700..=2000))
+        };
+        assert_eq!(spans(&late.told(500, 1500)), [(500, 700)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_silence() {
+        let mut story = Story::of(ups(0..=700).chain(ups(900..=1000)).chain(ups(1100..=2000)));
+        story.damaged = Some((701, 899));
+        let told = story.told(500, 1500);
+        assert_eq!(spans(&told), [(1000, 1100)]);
+        // From 701 s to the next contact nothing is known; of the other 801 s, 70 were lost.
+        assert_eq!(told.availability, Some(share(731, 801)));
     }
 
     #[test]

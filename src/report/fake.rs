@@ -14,6 +14,8 @@ pub(super) struct FakeHistory {
     pub(super) series: Vec<(SeriesInfo, Vec<Sample>)>,
     pub(super) alerts: Vec<Alert>,
     pub(super) unreadable: Vec<(AgentNo, Unreadable)>,
+    /// Samples before this have expired: statistics are all that is left of them.
+    pub(super) expired_before: Option<Timestamp>,
 }
 
 impl FakeHistory {
@@ -157,6 +159,7 @@ impl History for FakeHistory {
         for no in series {
             let (times, values): (Vec<i64>, Vec<f64>) = self
                 .samples(*no, window)
+                .filter(|s| self.expired_before.is_none_or(|kept| s.time >= kept))
                 .map(|s| (s.time.as_millis(), s.value))
                 .unzip();
             if !times.is_empty() {

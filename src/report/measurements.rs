@@ -20,6 +20,8 @@ const METRICS: [&str; 4] = [
 ];
 /// How many of them are percentages.
 const USAGES: usize = 2;
+/// Hours from the first sample to the last below which a rise in an hour would be made up.
+const TREND_HOURS_MIN: f64 = 1.0 / 6.0;
 
 /// Measurements of one agent in one window, each over all series of its metric.
 #[derive(Clone, Debug, Default)]
@@ -109,9 +111,11 @@ impl Usage {
 
     fn split(self, step_ms: i64) -> (Summary, UsageSpread) {
         let ends = self.summary.first.zip(self.summary.last);
+        let found =
+            ends.and_then(|(first, last)| trend(self.steps, step_ms, first.time, last.time));
         let spread = UsageSpread {
             distribution: self.distribution,
-            trend: ends.and_then(|(first, last)| trend(self.steps, step_ms, first.time, last.time)),
+            trend: found.filter(|trend| trend.hours >= TREND_HOURS_MIN),
         };
         (self.summary, spread)
     }

@@ -94,7 +94,8 @@ pub struct AgentPerformance {
     /// 99 % of the samples of memory are not above this percent.
     #[serde(serialize_with = "shape::number")]
     pub p99_memory_usage: f64,
-    /// Where cpu is heading; in JSON the rise in percent points an hour. `None` with too few samples.
+    /// Where cpu is heading; in JSON the rise in percent points an hour. `None` with less than ten
+    /// minutes or three steps of it.
     #[serde(rename = "cpu_trend_per_hour", serialize_with = "rise_per_hour")]
     pub cpu_trend: Option<Trend>,
     /// Where memory is heading, likewise.

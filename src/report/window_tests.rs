@@ -170,12 +170,19 @@ fn memory_that_will_be_full_is_told_in_time() {
             "query"
         ]
     );
-    // The trend is that of the window: in the last quarter of an hour there is none yet.
-    let request = ReportRequest {
-        window: Window::ending_at(end(), HOUR_MS / 4),
-        agent: None,
+    // The trend is that of the window. A quarter of an hour is not yet enough to go by, five minutes
+    // have none.
+    let trend = |minutes: i64| {
+        let request = ReportRequest {
+            window: Window::ending_at(end(), minutes * MINUTE_MS + 1),
+            agent: None,
+        };
+        let report = performance_report(&history, &request).unwrap();
+        (agent_of(&report, "leak").memory_trend.is_some(), report)
     };
-    let report = performance_report(&history, &request).unwrap();
+    assert!(!trend(5).0);
+    let (has_trend, report) = trend(15);
+    assert!(has_trend);
     assert_eq!(
         messages(&report, "leak"),
         ["Agent leak showing high memory usage (89.8%), check for memory leaks"]
@@ -341,7 +348,7 @@ fn another_file_is_named_and_cannot_steer_anything() {
             assert!(!shown.contains("<b>|"), "{format:?}");
         }
         if matches!(format, Format::Text | Format::Markdown | Format::Html) {
-            assert!(shown.contains("0.0 % of it"), "{format:?}: {shown}");
+            assert!(shown.contains("cover 0.0 % of it"), "{format:?}: {shown}");
         }
     }
     let told = render(&history, &report, Format::Json).unwrap();
