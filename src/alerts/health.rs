@@ -1,7 +1,10 @@
 //! The agent health alert (M12): raised once when an agent is unhealthy or stale, resolved when it is back.
 
 use super::status::Verdict;
-use crate::model::{AgentId, AgentStatus, Alert};
+use crate::model::{
+    AgentId, AgentNo, AgentStatus, Alert, AlertSource, LabelPairs, OccurrenceNo, Severity,
+    Timestamp,
+};
 
 /// Name of the health alert, as in the document.
 pub const HEALTH_ALERT_NAME: &str = "Agent Health Issue";
@@ -9,6 +12,35 @@ pub const HEALTH_ALERT_NAME: &str = "Agent Health Issue";
 /// Identity of an agent's health alert over its occurrences.
 pub fn health_alert_id(agent: &AgentId) -> String {
     format!("agent_health:{agent}")
+}
+
+/// An agent's health alert that fires.
+pub fn health_alert(
+    occurrence: OccurrenceNo,
+    no: AgentNo,
+    agent: &AgentId,
+    description: &str,
+    at: Timestamp,
+) -> Alert {
+    let severity = Severity::Critical;
+    let id = health_alert_id(agent);
+    Alert {
+        description: description.to_owned(),
+        source: AlertSource::Health,
+        labels: health_labels(agent),
+        ..Alert::fired(occurrence, no, id, HEALTH_ALERT_NAME, severity, at)
+    }
+}
+
+/// Labels of an agent's health alert.
+pub fn health_labels(agent: &AgentId) -> LabelPairs {
+    [
+        ("agent_id", agent.as_str()),
+        ("alertname", HEALTH_ALERT_NAME),
+        ("severity", Severity::Critical.as_str()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }
 
 /// What to do about an agent's health alert.
@@ -66,7 +98,7 @@ pub fn decide_health_alert(
             _ => HealthDecision::Keep,
         },
         (AgentStatus::Active, Some(alert))
-            if verdict.last_contact.is_some_and(|t| t > alert.fired_at) =>
+            if verdict.last_contact.is_some_and(|t| t > alert.active_at) =>
         {
             HealthDecision::Resolve {
                 reason: "the agent is back".to_owned(),
@@ -94,22 +126,23 @@ pub fn health_alert_error<'a>(agent: &AgentId, description: &'a str) -> &'a str 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AgentNo, OccurrenceNo, Severity, Timestamp};
 
     #[test]
     fn raised_once_until_there_is_contact_again() {
         let agent = AgentId::new("a7").unwrap();
         let at = Timestamp::from_millis;
+        let description = "Agent a7 is experiencing health issues: refused (never reached)";
+        let (id, severity) = (health_alert_id(&agent), Severity::Critical);
         let alert = Alert {
-            occurrence: OccurrenceNo(0),
-            alert_id: health_alert_id(&agent),
-            name: HEALTH_ALERT_NAME.to_owned(),
-            severity: Severity::Critical,
-            description: "Agent a7 is experiencing health issues: refused (never reached)"
-                .to_owned(),
-            agent: AgentNo(1),
-            fired_at: at(100),
-            resolved_at: None,
+            description: description.to_owned(),
+            ..Alert::fired(
+                OccurrenceNo(0),
+                AgentNo(1),
+                id,
+                HEALTH_ALERT_NAME,
+                severity,
+                at(100),
+            )
         };
         let decide = |status, last_contact, error, firing| {
             let verdict = Verdict {

@@ -1,9 +1,19 @@
-//! Decisions about state, as functions only: the status of an agent, its health alert.
+//! Decisions about state, as functions only: the status of an agent and its health alert, how rules are
+//! written, the life of an alert, what its texts say.
 
+mod definition;
 mod health;
+mod machine;
 mod status;
+mod template;
 
+pub use definition::{MISSING, Mistake, check_rule_name, read_rule};
 pub use health::{
-    HEALTH_ALERT_NAME, HealthDecision, decide_health_alert, health_alert_error, health_alert_id,
+    HEALTH_ALERT_NAME, HealthDecision, decide_health_alert, health_alert, health_alert_error,
+    health_alert_id, health_labels,
 };
+pub use machine::{Finding, Life, Step, Surroundings, Terms, deadline, step};
 pub use status::{StatusInputs, Verdict, judge_status, read_status_inputs};
+pub use template::{
+    BadTemplate, Facts, PLACEHOLDERS, TEXT_BYTES_MAX, check_template, fill, fill_all, shown_number,
+};

@@ -10,7 +10,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{context::Edge, parameters::Parameters, problem::Problem, selection::agent_parameter};
-use crate::model::{Alert, AlertEventKind, History, OccurrenceNo, Severity, Timestamp, Window};
+use crate::model::{Alert, History, OccurrenceNo, Severity, Timestamp, Window};
 
 const SEVERITIES: [(&str, Severity); 4] = [
     ("info", Severity::Info),
@@ -72,7 +72,7 @@ impl Filter {
 
     /// Whether the alert, as it stood at `self.at`, is asked for.
     fn takes(&self, alert: &Alert) -> bool {
-        let overlaps = self.to.is_none_or(|to| alert.fired_at <= to)
+        let overlaps = self.to.is_none_or(|to| alert.active_at <= to)
             && self
                 .from
                 .is_none_or(|from| alert.resolved_at.is_none_or(|end| end >= from));
@@ -136,10 +136,7 @@ pub(super) async fn show(
             .map(|event| {
                 json!({
                     "time": event.time.to_rfc3339(),
-                    "event": match event.kind {
-                        AlertEventKind::Fired => "fired",
-                        AlertEventKind::Resolved => "resolved",
-                    },
+                    "event": event.kind.as_str(),
                     "reason": event.reason,
                 })
             })
@@ -169,7 +166,7 @@ fn alert_json(alert: &Alert, agent: &str) -> Value {
         "description": alert.description,
         "affected_agents": [agent],
         "state": if is_resolved { "resolved" } else { "firing" },
-        "timestamp": alert.fired_at.to_rfc3339(),
+        "timestamp": alert.fired_at.unwrap_or(alert.active_at).to_rfc3339(),
         "resolved": is_resolved,
         "resolution_timestamp": alert.resolved_at.map(Timestamp::to_rfc3339),
         "value": null,
@@ -186,15 +183,19 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn alert(fired_ago_s: i64, resolved_ago_s: Option<i64>) -> Alert {
+        let fired = NOW.plus_millis(-1000 * fired_ago_s);
+        let (id, name) = ("agent_health:a", "Agent Health Issue");
         Alert {
-            occurrence: OccurrenceNo(1),
-            alert_id: "agent_health:a".into(),
-            name: "Agent Health Issue".into(),
-            severity: Severity::Critical,
             description: "d".into(),
-            agent: AgentNo(1),
-            fired_at: NOW.plus_millis(-1000 * fired_ago_s),
             resolved_at: resolved_ago_s.map(|s| NOW.plus_millis(-1000 * s)),
+            ..Alert::fired(
+                OccurrenceNo(1),
+                AgentNo(1),
+                id,
+                name,
+                Severity::Critical,
+                fired,
+            )
         }
     }
 

@@ -1,5 +1,6 @@
 //! Bytes <-> model: columns, blocks, log records and table records. Knows no file and no table.
 
+mod alerting;
 mod bits;
 mod block;
 mod buckets;
@@ -17,6 +18,11 @@ pub mod values;
 pub mod varint;
 mod wal;
 
+pub use alerting::{
+    RuleRecord, decode_alert, decode_alert_event, decode_delivery, decode_evidence, decode_group,
+    decode_silence, encode_alert, encode_alert_event, encode_delivery, encode_evidence,
+    encode_group, encode_silence,
+};
 pub use block::{
     Block, BlockError, Entry, SERIES_SAMPLES_MAX, STATISTICS_SAMPLES_MIN, SeriesColumns,
     Statistics, encode_block,
@@ -31,7 +37,7 @@ pub use day::{
 };
 pub use effort::Effort;
 pub use record::{
-    AgentEvent, AgentRecord, MetricRecord, RecordError, RunRecord, SeriesRecord, decode_alert,
-    decode_alert_event, decode_policy, encode_alert, encode_alert_event, encode_policy,
+    AgentEvent, AgentRecord, MetricRecord, RecordError, RunRecord, SeriesRecord, decode_policy,
+    encode_policy,
 };
 pub use wal::{WalError, WalRecord, WalRow, WalWriter};

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Corrupt;
 use crate::model::{
-    AgentNo, Alert, AlertEvent, AlertEventKind, HealthWeights, MetricKind, OccurrenceNo, Policy,
-    Registration, RegistrationSource, SeriesKey, Severity, Timestamp,
+    HealthWeights, MetricKind, Policy, Registration, RegistrationSource, SeriesKey,
 };
 
 /// Encoding byte of bincode 2 with its standard configuration.
@@ -53,7 +52,7 @@ fn encode<T: Serialize>(version: u8, body: &T) -> Vec<u8> {
     out
 }
 
-fn decode<T: DeserializeOwned>(
+pub(super) fn decode<T: DeserializeOwned>(
     what: &'static str,
     version: u8,
     bytes: &[u8],
@@ -355,102 +354,6 @@ impl MetricRecord {
             unit: v1.unit,
         })
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct AlertV1 {
-    alert_id: String,
-    name: String,
-    severity: u8,
-    description: String,
-    resolved_ms: Option<i64>,
-}
-
-const SEVERITIES: [Severity; 4] = [
-    Severity::Info,
-    Severity::Warning,
-    Severity::Critical,
-    Severity::Emergency,
-];
-
-/// Bytes of a row of `alerts`; agent, time of firing and occurrence are its key.
-pub fn encode_alert(alert: &Alert) -> Vec<u8> {
-    let severity = SEVERITIES
-        .iter()
-        .position(|s| *s == alert.severity)
-        .unwrap_or(1) as u8;
-    let body = AlertV1 {
-        alert_id: alert.alert_id.clone(),
-        name: alert.name.clone(),
-        severity,
-        description: alert.description.clone(),
-        resolved_ms: alert.resolved_at.map(Timestamp::as_millis),
-    };
-    encode(1, &body)
-}
-
-/// Reads a row of `alerts`.
-pub fn decode_alert(
-    agent: AgentNo,
-    fired_at: Timestamp,
-    occurrence: OccurrenceNo,
-    bytes: &[u8],
-) -> Result<Alert, RecordError> {
-    let v1: AlertV1 = decode("alert", 1, bytes)?;
-    let severity = *SEVERITIES
-        .get(usize::from(v1.severity))
-        .ok_or(Corrupt::new("an alert has an unknown severity"))?;
-    Ok(Alert {
-        occurrence,
-        alert_id: v1.alert_id,
-        name: v1.name,
-        severity,
-        description: v1.description,
-        agent,
-        fired_at,
-        resolved_at: v1.resolved_ms.map(Timestamp::from_millis),
-    })
-}
-
-#[derive(Serialize, Deserialize)]
-struct AlertEventV1 {
-    kind: u8,
-    reason: String,
-}
-
-/// Bytes of a row of `alert_events`; agent, time, occurrence are its key.
-pub fn encode_alert_event(event: &AlertEvent) -> Vec<u8> {
-    let kind = match event.kind {
-        AlertEventKind::Fired => 1,
-        AlertEventKind::Resolved => 2,
-    };
-    encode(
-        1,
-        &AlertEventV1 {
-            kind,
-            reason: event.reason.clone(),
-        },
-    )
-}
-
-/// Reads a row of `alert_events`.
-pub fn decode_alert_event(
-    time: Timestamp,
-    occurrence: OccurrenceNo,
-    bytes: &[u8],
-) -> Result<AlertEvent, RecordError> {
-    let v1: AlertEventV1 = decode("alert event", 1, bytes)?;
-    let kind = match v1.kind {
-        1 => AlertEventKind::Fired,
-        2 => AlertEventKind::Resolved,
-        _ => return Err(Corrupt::new("an alert event has an unknown kind").into()),
-    };
-    Ok(AlertEvent {
-        occurrence,
-        time,
-        kind,
-        reason: v1.reason,
-    })
 }
 
 #[derive(Serialize, Deserialize)]

@@ -2,19 +2,28 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// Longest agent id, in bytes of UTF-8. Long enough for any host or pod name with a namespace.
 const AGENT_ID_BYTES_MAX: usize = 128;
 
 /// Number of an agent inside one file. Given once, never reused; the [`AgentId`] is its attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentNo(pub u32);
+
+impl AgentNo {
+    /// What alerts carry that concern no agent; never given to one.
+    pub const NONE: Self = Self(u32::MAX);
+}
 
 /// Number of a series inside one file. Given once, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesNo(pub u32);
 
 /// Number of one occurrence of an alert inside one file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct OccurrenceNo(pub u64);
 
 /// What people call an agent: 1 to 128 bytes of UTF-8 without control characters, no blank at

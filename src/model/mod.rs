@@ -11,33 +11,47 @@ mod clock;
 mod counter;
 mod distribution;
 mod exact_sum;
+mod glob;
 mod id;
 mod limits;
+mod matcher;
 mod metric;
+mod notification;
 mod policy;
 mod read;
+mod rule;
 mod series;
 mod steps;
 mod time;
 
 pub use agent::{Agent, AgentStatus, Contact, INTERVAL_MS, Registration, RegistrationSource};
-pub use alert::{Alert, AlertEvent, AlertEventKind, Severity};
+pub use alert::{
+    Acknowledgement, Alert, AlertEvent, AlertEventKind, AlertSource, AlertState, Evidence,
+    EvidenceSample, LabelPairs, Severity, Silence,
+};
 pub use batch::{Batch, MetricMetadata, Row};
 pub use bucket::{Bucket, BucketFold, CounterStretch, Stretch, end_of_bucket};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counter::Increase;
 pub use distribution::Distribution;
 pub use exact_sum::ExactSum;
+pub use glob::Glob;
 pub use id::{AgentId, AgentNo, BadAgentId, OccurrenceNo, SeriesNo};
 pub use limits::Limits;
+pub use matcher::{BadMatcher, MatchOperator, Matcher};
 pub use metric::{
     MetricKind, STALE_MARKER, Sample, UnknownKind, greater, is_derived_metric, is_stale_marker,
     lesser, names,
 };
+pub use notification::{Delivery, DeliveryOutcome, GroupState, Notification, NotifiedAlert};
 pub use policy::{HealthWeights, Policy};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
     Summary, Unreadable, Visit,
+};
+pub use rule::{
+    Aggregate, Condition, FlapDamping, Limit, NoData, Operator, Quorum, Rule, RuleOrigin, Season,
+    SeriesFilter, StoredRule,
 };
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub use steps::{Step, Steps};

@@ -297,7 +297,14 @@ pub trait History: Send + Sync {
 
     /// Alerts whose time of firing overlaps the window, oldest first, as they stood at `window.to`: one
     /// that resolved later is still open in the answer.
-    fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError>;
+    fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError> {
+        let mut alerts = self.episodes(window)?;
+        alerts.retain(|alert| alert.fired_at.is_some());
+        Ok(alerts)
+    }
+
+    /// [`History::alerts`] together with those that were pending only.
+    fn episodes(&self, window: Window) -> Result<Vec<Alert>, ReadError>;
 
     /// History of one occurrence, oldest first.
     fn alert_events(&self, alert: &Alert) -> Result<Vec<AlertEvent>, ReadError>;

@@ -70,15 +70,11 @@ impl FakeHistory {
         } else {
             format!("{name}:{id}:system_cpu_usage")
         };
+        let occurrence = OccurrenceNo(self.alerts.len() as u64 + 1);
         self.alerts.push(Alert {
-            occurrence: OccurrenceNo(self.alerts.len() as u64 + 1),
-            alert_id,
-            name: name.to_owned(),
-            severity,
             description: description.to_owned(),
-            agent,
-            fired_at,
             resolved_at,
+            ..Alert::fired(occurrence, agent, alert_id, name, severity, fired_at)
         });
     }
 
@@ -218,19 +214,17 @@ impl History for FakeHistory {
             .last())
     }
 
-    fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError> {
+    fn episodes(&self, window: Window) -> Result<Vec<Alert>, ReadError> {
+        let overlaps = |a: &&Alert| {
+            a.active_at <= window.to && a.resolved_at.is_none_or(|end| end > window.from)
+        };
         let mut found: Vec<Alert> = self
             .alerts
             .iter()
-            .filter(|a| {
-                a.fired_at <= window.to && a.resolved_at.is_none_or(|end| end > window.from)
-            })
-            .cloned()
+            .filter(overlaps)
+            .map(|alert| alert.as_of(window.to))
             .collect();
-        for alert in &mut found {
-            alert.resolved_at = alert.resolved_at.filter(|end| *end <= window.to);
-        }
-        found.sort_by_key(|a| a.fired_at);
+        found.sort_by_key(|a| a.active_at);
         Ok(found)
     }
 

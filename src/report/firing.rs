@@ -45,7 +45,10 @@ impl AlertBook {
 
 /// Milliseconds of the window in which the alert fired.
 pub(super) fn firing_ms(alert: &Alert, window: Window) -> i64 {
-    let start = alert.fired_at.max(window.from);
+    let Some(fired) = alert.fired_at else {
+        return 0;
+    };
+    let start = fired.max(window.from);
     let end = resolved_by(alert, window.to).unwrap_or(window.to);
     end.since(start).max(0)
 }

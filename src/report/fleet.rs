@@ -213,7 +213,7 @@ fn in_window(alert: &Alert, agent: &Agent, window: Window) -> AlertInWindow {
         severity: alert.severity,
         description: alert.description.clone(),
         agent_id: agent.id.clone(),
-        fired: alert.fired_at,
+        fired: alert.fired_at.unwrap_or(alert.active_at),
         resolved: resolved_by(alert, window.to),
         duration_seconds: firing_ms(alert, window) as f64 / 1000.0,
     }

@@ -215,16 +215,15 @@ mod tests {
             cpu: summary(cpu),
             memory: summary(memory),
         };
-        let alert = Alert {
-            occurrence: OccurrenceNo(1),
-            alert_id: "r:a:m".into(),
-            name: "r".into(),
-            severity: Severity::Warning,
-            description: String::new(),
-            agent: AgentNo(1),
-            fired_at: Timestamp::from_millis(0),
-            resolved_at: None,
-        };
+        let fired = Timestamp::from_millis(0);
+        let alert = Alert::fired(
+            OccurrenceNo(1),
+            AgentNo(1),
+            "r:a:m",
+            "r",
+            Severity::Warning,
+            fired,
+        );
         let firing = vec![&alert; alerts];
         let health = score_of(&figures, status, &firing, &HealthWeights::default());
         let lost: f64 = health.deductions.iter().map(|d| d.points).sum();
@@ -276,16 +275,15 @@ mod tests {
 
     #[test]
     fn a_reason_names_some_alerts_and_counts_the_rest() {
-        let alert = Alert {
-            occurrence: OccurrenceNo(1),
-            alert_id: "r:a:m".into(),
-            name: "Slow".into(),
-            severity: Severity::Warning,
-            description: String::new(),
-            agent: AgentNo(1),
-            fired_at: Timestamp::from_millis(0),
-            resolved_at: None,
-        };
+        let fired = Timestamp::from_millis(0);
+        let alert = Alert::fired(
+            OccurrenceNo(1),
+            AgentNo(1),
+            "r:a:m",
+            "Slow",
+            Severity::Warning,
+            fired,
+        );
         let reason = |n: usize| {
             alerts_deduction(&vec![&alert; n], &HealthWeights::default())
                 .unwrap()

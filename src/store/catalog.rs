@@ -301,8 +301,8 @@ impl Catalog {
             firing.push(Arc::clone(&alert));
         }
         let alerts = Arc::make_mut(&mut self.alerts);
-        let key = (alert.fired_at, alert.occurrence);
-        match alerts.binary_search_by_key(&key, |a| (a.fired_at, a.occurrence)) {
+        let key = (alert.active_at, alert.occurrence);
+        match alerts.binary_search_by_key(&key, |a| (a.active_at, a.occurrence)) {
             Ok(at) => alerts[at] = alert,
             Err(at) => alerts.insert(at, alert),
         }
@@ -315,10 +315,10 @@ impl Catalog {
         let too_old = self
             .alerts
             .get(too_many)
-            .map_or(Timestamp::MIN, |a| a.fired_at);
+            .map_or(Timestamp::MIN, |a| a.active_at);
         let is_over = |a: &Arc<Alert>| {
             a.resolved_at
-                .is_some_and(|t| t < before || (too_many > 0 && a.fired_at < too_old))
+                .is_some_and(|t| t < before || (too_many > 0 && a.active_at < too_old))
         };
         if !self.alerts.iter().any(is_over) {
             return Vec::new();

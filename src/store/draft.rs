@@ -16,8 +16,7 @@ use crate::{
     codec::{AgentEvent, MetricRecord, WalRow},
     model::{
         AgentId, AgentNo, Alert, AlertEvent, AlertEventKind, Contact, MetricMetadata, OccurrenceNo,
-        Registration, RegistrationSource, SeriesKey, SeriesNo, Severity, Timestamp,
-        is_derived_metric,
+        Registration, RegistrationSource, SeriesKey, SeriesNo, Timestamp, is_derived_metric,
     },
     telemetry::OwnMetrics,
 };
@@ -507,16 +506,9 @@ impl<'a> Draft<'a> {
         match decision {
             HealthDecision::Keep => {}
             HealthDecision::Fire { description } => {
-                let alert = Alert {
-                    occurrence: OccurrenceNo(self.catalog.next_occurrence),
-                    alert_id,
-                    name: alerts::HEALTH_ALERT_NAME.to_owned(),
-                    severity: Severity::Critical,
-                    description: description.clone(),
-                    agent,
-                    fired_at: self.now,
-                    resolved_at: None,
-                };
+                let occurrence = OccurrenceNo(self.catalog.next_occurrence);
+                let alert =
+                    alerts::health_alert(occurrence, agent, &entry.id, &description, self.now);
                 self.put_alert(alert, AlertEventKind::Fired, description);
             }
             HealthDecision::Reword { description } => {
@@ -554,6 +546,7 @@ impl<'a> Draft<'a> {
             time: self.now,
             kind,
             reason,
+            actor: String::new(),
         };
         self.alert_events.push((alert.agent, event));
         self.keep_alert(alert);
@@ -576,6 +569,7 @@ impl<'a> Draft<'a> {
             match event.kind {
                 AlertEventKind::Fired => tracing::warn!(agent, reason, "health alert fires"),
                 AlertEventKind::Resolved => tracing::info!(agent, reason, "health alert resolved"),
+                _ => {}
             }
         }
     }

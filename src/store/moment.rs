@@ -649,22 +649,12 @@ impl History for Moment {
         self.left_out.of(agent, window)
     }
 
-    fn alerts(&self, window: Window) -> Result<Vec<Alert>, ReadError> {
-        let as_of_end = |alert: &Arc<Alert>| {
-            let mut alert = Alert::clone(alert);
-            alert.resolved_at = alert.resolved_at.filter(|t| *t <= window.to);
-            alert
-        };
+    fn episodes(&self, window: Window) -> Result<Vec<Alert>, ReadError> {
         let overlaps = |alert: &&Arc<Alert>| {
-            alert.fired_at <= window.to && alert.resolved_at.is_none_or(|t| t > window.from)
+            alert.active_at <= window.to && alert.resolved_at.is_none_or(|t| t > window.from)
         };
-        Ok(self
-            .catalog
-            .alerts()
-            .iter()
-            .filter(overlaps)
-            .map(as_of_end)
-            .collect())
+        let alerts = self.catalog.alerts().iter().filter(overlaps);
+        Ok(alerts.map(|alert| alert.as_of(window.to)).collect())
     }
 
     fn alert_events(&self, alert: &Alert) -> Result<Vec<AlertEvent>, ReadError> {
@@ -673,7 +663,7 @@ impl History for Moment {
                 .transaction()?
                 .open_table(ALERT_EVENTS)
                 .map_err(|e| backend(&e))?;
-            let from = (alert.agent.0, alert.fired_at.as_millis(), 0, 0);
+            let from = (alert.agent.0, alert.active_at.as_millis(), 0, 0);
             let to = (alert.agent.0, i64::MAX, u64::MAX, u32::MAX);
             let mut events = Vec::new();
             for item in table.range(from..=to).map_err(|e| backend(&e))? {

@@ -48,10 +48,10 @@ pub(super) fn apply_with(shared: &Shared, settings: &Settings) -> Result<bool, r
         let mut alerts = transaction.open_table(tables::ALERTS)?;
         let mut events = transaction.open_table(tables::ALERT_EVENTS)?;
         for alert in gone {
-            let (agent, fired) = (alert.agent.0, alert.fired_at.as_millis());
-            alerts.remove((agent, fired, alert.occurrence.0))?;
-            let resolved = alert.resolved_at.map_or(fired, Timestamp::as_millis);
-            let range = (agent, fired, 0, 0)..=(agent, resolved, u64::MAX, u32::MAX);
+            let (agent, began) = (alert.agent.0, alert.active_at.as_millis());
+            alerts.remove((agent, began, alert.occurrence.0))?;
+            let resolved = alert.resolved_at.map_or(began, Timestamp::as_millis);
+            let range = (agent, began, 0, 0)..=(agent, resolved, u64::MAX, u32::MAX);
             events.retain_in(range, |key, _| key.2 != alert.occurrence.0)?;
         }
     }

@@ -1,11 +1,10 @@
 //! A draft's rows, table by table.
 
-use redb::WriteTransaction;
+use redb::{ReadableTable, WriteTransaction};
 
 use super::Draft;
 use crate::{
     codec::{AgentRecord, SeriesRecord, WalWriter, encode_alert, encode_alert_event},
-    model::AlertEventKind,
     store::tables,
 };
 
@@ -90,7 +89,7 @@ impl Draft<'_> {
         for alert in &self.alerts {
             let key = (
                 alert.agent.0,
-                alert.fired_at.as_millis(),
+                alert.active_at.as_millis(),
                 alert.occurrence.0,
             );
             transaction
@@ -98,10 +97,13 @@ impl Draft<'_> {
                 .insert(key, encode_alert(alert).as_slice())?;
         }
         for (agent, event) in &self.alert_events {
-            // A step of its own for each kind, so that firing and resolving in one millisecond both stay.
-            let ordinal = u32::from(event.kind == AlertEventKind::Resolved);
-            let key = (agent.0, event.time.as_millis(), event.occurrence.0, ordinal);
+            let (time, occurrence) = (event.time.as_millis(), event.occurrence.0);
             let mut table = transaction.open_table(tables::ALERT_EVENTS)?;
+            // Events of one alert in one millisecond all stay, in their order.
+            let same = (agent.0, time, occurrence, 0)..=(agent.0, time, occurrence, u32::MAX);
+            let last = table.range(same)?.next_back().transpose()?;
+            let ordinal = last.map_or(0, |(key, _)| key.value().3.saturating_add(1));
+            let key = (agent.0, time, occurrence, ordinal);
             table.insert(key, encode_alert_event(event).as_slice())?;
         }
         Ok(())

@@ -1,0 +1,279 @@
+//! The life of an alert: what an evaluation's verdict does to it. Functions only; `store` applies them
+//! within a commit, the backtest on a simulated clock.
+//!
+//! The transitions are those of Prometheus (`rules/alerting.go`), except that nothing is forgotten and that
+//! missing data is told apart from an end:
+//!
+//! ```text
+//!               holds                    holds for `for`
+//!   (nothing) --------> pending ------------------------> firing <--.
+//!                          | ends                            |      | holds again
+//!                          v                            ends |      |
+//!                        ended              resolved <------ kept --'
+//!                                  ends for `keep_firing_for`
+//! ```
+
+use crate::model::{Alert, AlertEventKind, FlapDamping, NoData, Rule, Timestamp};
+
+/// What an evaluation found out about a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The condition holds.
+    Holds,
+    /// It does not.
+    Ends,
+    /// There is no data to tell by.
+    NoData,
+    /// What it was about is gone: the rule, the agent, the series' place in the rule.
+    Gone(String),
+}
+
+/// What a rule says about the life of its alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The condition must hold so long before the alert fires; milliseconds.
+    pub for_ms: i64,
+    /// The alert fires on for so long after; milliseconds.
+    pub keep_firing_for_ms: i64,
+    /// What no data means.
+    pub no_data: NoData,
+    /// When an alert comes and goes too often.
+    pub flap_damping: Option<FlapDamping>,
+}
+
+impl From<&Rule> for Terms {
+    fn from(rule: &Rule) -> Self {
+        Self {
+            for_ms: rule.for_ms,
+            keep_firing_for_ms: rule.keep_firing_for_ms,
+            no_data: rule.no_data,
+            flap_damping: rule.flap_damping,
+        }
+    }
+}
+
+/// The times that make up an alert's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When its condition first held.
+    pub active_at: Timestamp,
+    /// When it fired.
+    pub fired_at: Option<Timestamp>,
+    /// When it was over.
+    pub resolved_at: Option<Timestamp>,
+    /// Since when it fires on without its condition.
+    pub kept_since: Option<Timestamp>,
+    /// Since when there is no data.
+    pub no_data_since: Option<Timestamp>,
+    /// Milliseconds that do not count towards the duration that runs.
+    pub paused_ms: i64,
+}
+
+impl Life {
+    /// That of an alert.
+    pub const fn of(alert: &Alert) -> Self {
+        Self {
+            active_at: alert.active_at,
+            fired_at: alert.fired_at,
+            resolved_at: alert.resolved_at,
+            kept_since: alert.kept_since,
+            no_data_since: alert.no_data_since,
+            paused_ms: alert.paused_ms,
+        }
+    }
+
+    /// Puts it into an alert.
+    pub const fn put(self, alert: &mut Alert) {
+        alert.fired_at = self.fired_at;
+        alert.resolved_at = self.resolved_at;
+        alert.kept_since = self.kept_since;
+        alert.no_data_since = self.no_data_since;
+        alert.paused_ms = self.paused_ms;
+    }
+
+    const fn begin(at: Timestamp) -> Self {
+        Self {
+            active_at: at,
+            fired_at: None,
+            resolved_at: None,
+            kept_since: None,
+            no_data_since: None,
+            paused_ms: 0,
+        }
+    }
+}
+
+/// What is known besides the alert itself.
+pub struct Surroundings<'a> {
+    /// Milliseconds between two moments in which no server ran: they count towards no duration.
+    pub downtime_ms: &'a dyn Fn(Timestamp, Timestamp) -> i64,
+    /// How often the alert fired since a moment, the present firing included.
+    pub firings_since: &'a dyn Fn(Timestamp) -> usize,
+}
+
+/// A change of an alert's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The life from now on.
+    pub life: Life,
+    /// What happened.
+    pub kind: AlertEventKind,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What the finding at `at` does to an alert that is open, or to its absence; `None` when nothing changes.
+pub fn step(
+    open: Option<Life>,
+    terms: &Terms,
+    finding: &Finding,
+    at: Timestamp,
+    surroundings: &Surroundings<'_>,
+) -> Option<Step> {
+    let Some(mut life) = open else {
+        return begin(terms, finding, at);
+    };
+    let was_blind = life.no_data_since;
+    let finding = match (finding, terms.no_data) {
+        (Finding::NoData, NoData::Unknown) => {
+            if was_blind.is_some() {
+                return None;
+            }
+            life.no_data_since = Some(at);
+            return told(life, AlertEventKind::NoData, "no data to judge it by");
+        }
+        (Finding::NoData, NoData::Keep) if life.kept_since.is_none() => &Finding::Holds,
+        (Finding::NoData, NoData::Alert) => &Finding::Holds,
+        (Finding::NoData, NoData::Keep | NoData::Resolve) => &Finding::Ends,
+        (other, _) => other,
+    };
+    if let Some(since) = life.no_data_since.take() {
+        // While nothing was known, the duration that runs stood still.
+        life.paused_ms += at.since(since) - (surroundings.downtime_ms)(since, at);
+    }
+    let elapsed = |life: &Life, since: Timestamp| {
+        at.since(since) - life.paused_ms - (surroundings.downtime_ms)(since, at)
+    };
+    match (finding, life.fired_at) {
+        (Finding::Holds, None) => {
+            if elapsed(&life, life.active_at) >= terms.for_ms {
+                life.fired_at = Some(at);
+                life.paused_ms = 0;
+                return told(
+                    life,
+                    AlertEventKind::Fired,
+                    "the condition held long enough",
+                );
+            }
+            was_blind.and_then(|_| told(life, AlertEventKind::Returned, "there is data again"))
+        }
+        (Finding::Holds, Some(_)) => {
+            let was_kept = life.kept_since.take().is_some();
+            life.paused_ms = 0;
+            if was_kept {
+                return told(life, AlertEventKind::Returned, "the condition holds again");
+            }
+            was_blind.and_then(|_| told(life, AlertEventKind::Returned, "there is data again"))
+        }
+        (Finding::Ends, None) => {
+            life.resolved_at = Some(at);
+            told(
+                life,
+                AlertEventKind::Ended,
+                "the condition ended before it held long enough",
+            )
+        }
+        (Finding::Ends, Some(_)) => {
+            let keep_ms = keep_ms(terms, at, surroundings);
+            match life.kept_since {
+                Some(since) if elapsed(&life, since) < keep_ms => was_blind
+                    .and_then(|_| told(life, AlertEventKind::Returned, "there is data again")),
+                None if keep_ms > 0 => {
+                    life.kept_since = Some(at);
+                    life.paused_ms = 0;
+                    let why = if keep_ms > terms.keep_firing_for_ms {
+                        "the condition ended; held, since the alert came and went too often"
+                    } else {
+                        "the condition ended"
+                    };
+                    told(life, AlertEventKind::Kept, why)
+                }
+                _ => {
+                    life.resolved_at = Some(at);
+                    told(life, AlertEventKind::Resolved, "the condition ended")
+                }
+            }
+        }
+        (Finding::Gone(reason), fired) => {
+            life.resolved_at = Some(at);
+            let kind = if fired.is_some() {
+                AlertEventKind::Resolved
+            } else {
+                AlertEventKind::Ended
+            };
+            told(life, kind, reason)
+        }
+        // Every policy has turned it into something else.
+        (Finding::NoData, _) => None,
+    }
+}
+
+/// When time alone may change an alert whose finding stays the same: the end of `for`, or of being kept.
+pub fn deadline(
+    life: &Life,
+    terms: &Terms,
+    at: Timestamp,
+    surroundings: &Surroundings<'_>,
+) -> Option<Timestamp> {
+    if life.no_data_since.is_some() && terms.no_data == NoData::Unknown {
+        return None;
+    }
+    let (since, length_ms) = match (life.fired_at, life.kept_since) {
+        (None, _) => (life.active_at, terms.for_ms),
+        (Some(_), Some(since)) => (since, keep_ms(terms, at, surroundings)),
+        (Some(_), None) => return None,
+    };
+    let down = (surroundings.downtime_ms)(since, at);
+    Some(since.plus_millis(length_ms + life.paused_ms + down))
+}
+
+/// Whether to find out more: an open alert may change by any finding, an absent one only when the condition holds.
+fn begin(terms: &Terms, finding: &Finding, at: Timestamp) -> Option<Step> {
+    let begins = match finding {
+        Finding::Holds => true,
+        Finding::NoData => terms.no_data == NoData::Alert,
+        Finding::Ends | Finding::Gone(_) => false,
+    };
+    if !begins {
+        return None;
+    }
+    let mut life = Life::begin(at);
+    let why = if *finding == Finding::NoData {
+        "no data"
+    } else {
+        "the condition holds"
+    };
+    if terms.for_ms > 0 {
+        return told(life, AlertEventKind::Pending, why);
+    }
+    life.fired_at = Some(at);
+    told(life, AlertEventKind::Fired, why)
+}
+
+fn keep_ms(terms: &Terms, at: Timestamp, surroundings: &Surroundings<'_>) -> i64 {
+    let flaps = terms.flap_damping.filter(|flap| {
+        let since = at.plus_millis(-flap.within_ms);
+        (surroundings.firings_since)(since) >= flap.firings as usize
+    });
+    flaps.map_or(terms.keep_firing_for_ms, |flap| {
+        flap.within_ms.max(terms.keep_firing_for_ms)
+    })
+}
+
+fn told(life: Life, kind: AlertEventKind, reason: &str) -> Option<Step> {
+    Some(Step {
+        life,
+        kind,
+        reason: reason.to_owned(),
+    })
+}
