@@ -11,6 +11,9 @@ mod initial;
 #[path = "0002_rollups/step.rs"]
 mod rollups;
 
+#[path = "0003_alerting/step.rs"]
+mod alerting;
+
 /// One step: what brings a file from `version - 1` to `version`.
 pub(crate) struct Step {
     /// Schema version that the step leads to.
@@ -28,5 +31,9 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         version: 2,
         apply: rollups::apply,
+    },
+    Step {
+        version: 3,
+        apply: alerting::apply,
     },
 ];

@@ -143,6 +143,9 @@ pub struct Alert {
     /// Who looks after it.
     #[serde(default)]
     pub acknowledged: Option<Acknowledgement>,
+    /// When an external alert is over unless it is sent again.
+    #[serde(default)]
+    pub ends_at: Option<Timestamp>,
 }
 
 const fn epoch() -> Timestamp {
@@ -177,6 +180,7 @@ impl Alert {
             paused_ms: 0,
             value: None,
             acknowledged: None,
+            ends_at: None,
         }
     }
 

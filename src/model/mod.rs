@@ -6,6 +6,7 @@
 mod agent;
 mod alert;
 mod batch;
+mod book;
 mod bucket;
 mod clock;
 mod counter;
@@ -30,6 +31,7 @@ pub use alert::{
     EvidenceSample, LabelPairs, Severity, Silence,
 };
 pub use batch::{Batch, MetricMetadata, Row};
+pub use book::AlertBook;
 pub use bucket::{Bucket, BucketFold, CounterStretch, Stretch, end_of_bucket};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counter::Increase;

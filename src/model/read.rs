@@ -5,9 +5,9 @@
 //! the same commits. Methods are batch-first (one agent, many series) and free of the engine's types.
 
 use super::{
-    Agent, AgentId, AgentNo, Alert, AlertEvent, Bucket, BucketFold, Distribution, ExactSum,
-    Increase, MetricKind, Policy, Sample, SeriesKey, SeriesNo, Steps, Timestamp, Window, greater,
-    lesser,
+    Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Bucket, BucketFold, Distribution,
+    Evidence, ExactSum, Increase, MetricKind, Policy, Sample, SeriesKey, SeriesNo, Steps,
+    Timestamp, Window, greater, lesser,
 };
 
 /// Why a question could not be answered.
@@ -308,4 +308,19 @@ pub trait History: Send + Sync {
 
     /// History of one occurrence, oldest first.
     fn alert_events(&self, alert: &Alert) -> Result<Vec<AlertEvent>, ReadError>;
+
+    /// What an alert rested on at its changes of state, oldest first.
+    fn evidence(&self, _alert: &Alert) -> Result<Vec<Evidence>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    /// Rules, open alerts, silences and what is to be told, as they are now.
+    fn book(&self) -> AlertBook {
+        AlertBook::default()
+    }
+
+    /// Changes whenever series of the agent come or go.
+    fn series_mark(&self, agent: AgentNo) -> u64 {
+        self.series(agent, None).len() as u64
+    }
 }

@@ -10,9 +10,11 @@ use std::{
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
+    alerts,
     codec::{AgentEvent, MetricRecord},
     model::{
-        Agent, AgentId, AgentNo, Alert, Policy, Registration, Run, SeriesKey, SeriesNo, Timestamp,
+        Agent, AgentId, AgentNo, Alert, AlertBook, DAY_MS, OccurrenceNo, Policy, Registration, Run,
+        SeriesKey, SeriesNo, Timestamp,
     },
 };
 
@@ -21,6 +23,8 @@ const GROUP_SERIES_MAX: usize = 64;
 
 /// Alerts that are kept, in memory too; beyond it the oldest resolved ones are dropped.
 const ALERTS_MAX: usize = 100_000;
+/// Alerts that never fired are kept for so long; milliseconds.
+const ENDED_MS: i64 = 7 * DAY_MS;
 
 /// Events of one registration that are kept; beyond it the oldest updates are dropped. An agent that puts
 /// its uptime into its registration must not fill the file.
@@ -219,10 +223,14 @@ pub(super) struct Catalog {
     pub(super) open_run: Option<Timestamp>,
     /// Version of longwatch that began it.
     pub(super) open_run_version: String,
-    /// Alerts within their retention, oldest first.
+    /// Alerts within their retention, oldest first, which is by number, too.
     alerts: Arc<Vec<Arc<Alert>>>,
-    /// Those of them that fire now, by agent.
-    firing: HashMap<AgentNo, Vec<Arc<Alert>>>,
+    /// Those of them that are open, and the rest of alerting.
+    pub(super) book: AlertBook,
+    /// Place in the outbox that the next delivery gets.
+    pub(super) next_delivery: u64,
+    /// The file's random id, as hexadecimal text.
+    pub(super) file_id: Arc<str>,
 }
 
 impl Catalog {
@@ -295,28 +303,91 @@ impl Catalog {
     pub(super) fn put_alert(&mut self, alert: Alert) {
         self.next_occurrence = self.next_occurrence.max(alert.occurrence.0 + 1);
         let alert = Arc::new(alert);
-        let firing = self.firing.entry(alert.agent).or_default();
-        firing.retain(|a| a.occurrence != alert.occurrence);
-        if alert.resolved_at.is_none() {
-            firing.push(Arc::clone(&alert));
-        }
+        self.book.put_open(&alert);
         let alerts = Arc::make_mut(&mut self.alerts);
-        let key = (alert.active_at, alert.occurrence);
-        match alerts.binary_search_by_key(&key, |a| (a.active_at, a.occurrence)) {
+        match alerts.binary_search_by_key(&alert.occurrence, |a| a.occurrence) {
             Ok(at) => alerts[at] = alert,
             Err(at) => alerts.insert(at, alert),
         }
     }
 
+    /// Takes the alerts of the file in. Those of an early version lack labels.
+    pub(super) fn load_alerts(&mut self, mut loaded: Vec<Alert>) {
+        loaded.sort_by_key(|alert| alert.occurrence);
+        for alert in &mut loaded {
+            let agent = self.agents.get(&alert.agent);
+            if alert.labels.is_empty()
+                && let Some(agent) = agent
+            {
+                alert.labels = alerts::health_labels(&agent.id);
+            }
+        }
+        let next = loaded.last().map_or(0, |alert| alert.occurrence.0 + 1);
+        self.next_occurrence = self.next_occurrence.max(next);
+        let loaded: Vec<Arc<Alert>> = loaded.into_iter().map(Arc::new).collect();
+        let open = loaded.iter().filter(|alert| alert.is_open());
+        open.for_each(|alert| self.book.put_open(alert));
+        self.alerts = Arc::new(loaded);
+    }
+
+    /// An alert by its number.
+    pub(super) fn alert(&self, occurrence: OccurrenceNo) -> Option<&Arc<Alert>> {
+        let found = self
+            .alerts
+            .binary_search_by_key(&occurrence, |a| a.occurrence);
+        self.alerts.get(found.ok()?)
+    }
+
+    /// Forgets silences that expired before a moment; returns their ids.
+    pub(super) fn forget_silences(&mut self, before: Timestamp) -> Vec<String> {
+        let expired = self.book.silences.values().filter(|s| s.ends_at < before);
+        let gone: Vec<String> = expired.map(|s| s.id.clone()).collect();
+        if !gone.is_empty() {
+            let silences = Arc::make_mut(&mut self.book.silences);
+            silences.retain(|id, _| !gone.contains(id));
+        }
+        gone
+    }
+
+    /// How often the alert of this identity fired since a moment.
+    pub(super) fn firings_since(&self, alert_id: &str, since: Timestamp) -> usize {
+        let recent = self.alerts.iter().rev().take_while(|a| {
+            // One that was pending for long may have fired since.
+            a.resolved_at.is_none_or(|end| end >= since) || a.active_at >= since
+        });
+        recent
+            .filter(|a| a.alert_id == alert_id && a.fired_at.is_some_and(|fired| fired >= since))
+            .count()
+    }
+
+    /// Milliseconds between two moments in which no server ran.
+    pub(super) fn downtime_ms(&self, from: Timestamp, to: Timestamp) -> i64 {
+        let Some(open) = self.open_run.filter(|open| *open > from) else {
+            return 0;
+        };
+        let runs = self.past_runs.iter().rev().take_while(|run| run.end > from);
+        let up: i64 = runs
+            .map(|run| run.end.min(to).since(run.start.max(from)).max(0))
+            .sum();
+        let total = open.min(to).since(from);
+        (total - up).max(0)
+    }
+
     /// Forgets alerts that resolved before a moment, and the oldest resolved ones beyond the bound; returns
     /// them.
-    pub(super) fn forget_alerts(&mut self, before: Timestamp) -> Vec<Arc<Alert>> {
+    pub(super) fn forget_alerts(&mut self, now: Timestamp, before: Timestamp) -> Vec<Arc<Alert>> {
         let too_many = self.alerts.len().saturating_sub(ALERTS_MAX);
         let too_old = self
             .alerts
             .get(too_many)
             .map_or(Timestamp::MIN, |a| a.active_at);
+        let never_fired_before = before.max(now.plus_millis(-ENDED_MS));
         let is_over = |a: &Arc<Alert>| {
+            let before = if a.fired_at.is_some() {
+                before
+            } else {
+                never_fired_before
+            };
             a.resolved_at
                 .is_some_and(|t| t < before || (too_many > 0 && a.active_at < too_old))
         };
@@ -326,12 +397,6 @@ impl Catalog {
         let (gone, kept) = self.alerts.iter().cloned().partition(is_over);
         self.alerts = Arc::new(kept);
         gone
-    }
-
-    /// The firing alert of this identity.
-    pub(super) fn firing(&self, agent: AgentNo, alert_id: &str) -> Option<&Arc<Alert>> {
-        let of_agent = self.firing.get(&agent)?;
-        of_agent.iter().find(|a| a.alert_id == alert_id)
     }
 }
 

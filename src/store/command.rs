@@ -4,7 +4,7 @@ use std::ops::{Add, AddAssign, SubAssign};
 
 use tokio::sync::oneshot;
 
-use super::{Appended, Registered, Urgency, WriteError, draft::Prepared};
+use super::{Appended, Change, Changed, Registered, Urgency, WriteError, draft::Prepared};
 use crate::model::{AgentId, Registration};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
@@ -20,6 +20,7 @@ pub(super) enum Command {
         reply: Reply<bool>,
     },
     JudgeStale(Reply<()>),
+    Alerting(Change, Reply<Changed>),
 }
 
 /// Classes of writers. Each has a bounded queue of its own.
@@ -116,7 +117,10 @@ impl Command {
                 Urgency::Prompt => Class::Push,
                 Urgency::News | Urgency::Relaxed => Class::Scrape,
             },
-            Self::Register(..) | Self::Deregister { .. } | Self::JudgeStale(_) => Class::Control,
+            Self::Register(..)
+            | Self::Deregister { .. }
+            | Self::JudgeStale(_)
+            | Self::Alerting(..) => Class::Control,
         }
     }
 
@@ -129,6 +133,7 @@ impl Command {
         let (rows, bytes) = match self {
             Self::Append(prepared, _) => (prepared.rows.len(), prepared.bytes()),
             Self::Register(_, registration, _) => (0, registration_bytes(registration)),
+            Self::Alerting(change, _) => (0, change.bytes()),
             Self::Deregister { .. } | Self::JudgeStale(_) => (0, 0),
         };
         Load {
@@ -146,6 +151,7 @@ impl Command {
             Self::Register(.., reply) => drop(reply.send(Err(error))),
             Self::Deregister { reply, .. } => drop(reply.send(Err(error))),
             Self::JudgeStale(reply) => drop(reply.send(Err(error))),
+            Self::Alerting(_, reply) => drop(reply.send(Err(error))),
         }
     }
 }

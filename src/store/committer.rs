@@ -10,7 +10,7 @@ use std::{
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 
 use super::{
-    Appended, Registered, WriteError,
+    Appended, Changed, Registered, WriteError,
     checkpoint::Checkpoint,
     command::{Command, Reply},
     draft::{Draft, Times},
@@ -46,6 +46,7 @@ enum Outcome {
     Registered(Reply<Registered>, Result<Registered, WriteError>),
     Deregistered(Reply<bool>, Result<bool, WriteError>),
     Judged(Reply<()>),
+    Alerting(Reply<Changed>, Result<Changed, WriteError>),
 }
 
 impl Outcome {
@@ -67,6 +68,9 @@ impl Outcome {
             }
             Self::Judged(reply) => {
                 let _ = reply.send(committed.clone());
+            }
+            Self::Alerting(reply, result) => {
+                let _ = reply.send(committed.clone().and(result));
             }
         }
         0
@@ -320,6 +324,11 @@ impl Committer {
             .metrics
             .samples_appended
             .inc_by(draft.rows() as u64);
+        draft.touched_agents(&mut self.shared.touched.lock());
+        self.shared.arrivals.send_modify(|count| *count += 1);
+        if draft.changes_alerting() {
+            self.shared.alerting.send_modify(|count| *count += 1);
+        }
         if draft.changes_registrations() {
             self.shared.registrations.send_modify(|count| *count += 1);
         }
@@ -600,6 +609,9 @@ fn draw_up(
                 by_owner,
                 reply,
             } => Outcome::Deregistered(reply, draft.deregister(&id, by_owner, known)),
+            Command::Alerting(change, reply) => {
+                Outcome::Alerting(reply, draft.change_alerting(change))
+            }
             Command::JudgeStale(reply) => {
                 is_to_judge = true;
                 Outcome::Judged(reply)

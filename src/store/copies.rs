@@ -162,6 +162,11 @@ pub(super) fn write_snapshot(
     copier.table(tables::DAY_BYTES)?;
     copier.table(tables::ALERTS)?;
     copier.table(tables::ALERT_EVENTS)?;
+    copier.table(tables::ALERT_EVIDENCE)?;
+    copier.table(tables::RULES)?;
+    copier.table(tables::SILENCES)?;
+    copier.table(tables::NOTIFY_GROUPS)?;
+    copier.table(tables::OUTBOX)?;
     copier.table(tables::POLICIES)?;
     copier.table(tables::RUNS)?;
     let RowCopier { mut to, .. } = copier;

@@ -1,9 +1,14 @@
 //! What a commit will change, worked out before anything is written. A draft that is dropped leaves
 //! nothing behind; one that is committed is published as a whole.
 
+mod alerting;
+mod dispatching;
 mod write;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Append, Appended, Registered, Rejected, Settings, WriteError,
@@ -15,8 +20,9 @@ use crate::{
     alerts::{self, HealthDecision, StatusInputs},
     codec::{AgentEvent, MetricRecord, WalRow},
     model::{
-        AgentId, AgentNo, Alert, AlertEvent, AlertEventKind, Contact, MetricMetadata, OccurrenceNo,
-        Registration, RegistrationSource, SeriesKey, SeriesNo, Timestamp, is_derived_metric,
+        AgentId, AgentNo, Alert, AlertEventKind, AlertSource, Contact, MetricMetadata,
+        OccurrenceNo, Registration, RegistrationSource, SeriesKey, SeriesNo, Timestamp,
+        is_derived_metric,
     },
     telemetry::OwnMetrics,
 };
@@ -102,8 +108,7 @@ pub(super) struct Draft<'a> {
     agent_events_gone: Vec<(AgentNo, RegistrationEvent)>,
     new_series: Vec<(AgentNo, usize)>,
     metric_names: Vec<(AgentNo, String)>,
-    alerts: Vec<Alert>,
-    alert_events: Vec<(AgentNo, AlertEvent)>,
+    alerting: alerting::AlertingRows,
     /// What was learnt of agents' contacts.
     pub(super) liveness: HashMap<AgentNo, Liveness>,
 }
@@ -129,8 +134,7 @@ impl<'a> Draft<'a> {
             agent_events_gone: Vec::new(),
             new_series: Vec::new(),
             metric_names: Vec::new(),
-            alerts: Vec::new(),
-            alert_events: Vec::new(),
+            alerting: alerting::AlertingRows::default(),
             liveness: HashMap::new(),
         }
     }
@@ -140,12 +144,22 @@ impl<'a> Draft<'a> {
         self.samples.is_empty()
             && self.agent_events.is_empty()
             && self.metric_names.is_empty()
-            && self.alerts.is_empty()
+            && self.alerting.is_empty()
     }
 
     /// Whether registrations change.
     pub(super) fn changes_registrations(&self) -> bool {
         !self.agent_events.is_empty()
+    }
+
+    /// Whether rules, alerts, groups or deliveries change.
+    pub(super) fn changes_alerting(&self) -> bool {
+        !self.alerting.is_empty()
+    }
+
+    /// Adds the agents whose samples are in it.
+    pub(super) fn touched_agents(&self, touched: &mut HashSet<AgentNo>) {
+        touched.extend(self.samples.iter().map(|samples| samples.agent));
     }
 
     /// Number of samples to write.
@@ -446,6 +460,11 @@ impl<'a> Draft<'a> {
         }
         self.add_event(no, AgentEvent::Deregistered);
         self.resolve_health_alert(no, id, "the agent was deregistered");
+        for alert in self.catalog.book.open.get(&no).cloned().unwrap_or_default() {
+            if alert.source == AlertSource::Rule {
+                self.end(&alert, "the agent was deregistered", String::new());
+            }
+        }
         let mut liveness = self.liveness.remove(&no).unwrap_or_else(|| known(no));
         liveness.clear_errors();
         self.liveness.insert(no, liveness);
@@ -500,7 +519,7 @@ impl<'a> Draft<'a> {
         let verdict =
             alerts::judge_status(&inputs, registration, &self.settings.policy, self.clock_now);
         let alert_id = alerts::health_alert_id(&entry.id);
-        let firing = self.catalog.firing(agent, &alert_id).cloned();
+        let firing = self.catalog.book.open_alert(agent, &alert_id).cloned();
         let decision =
             alerts::decide_health_alert(&entry.id, &verdict, liveness.error(), firing.as_deref());
         match decision {
@@ -509,7 +528,7 @@ impl<'a> Draft<'a> {
                 let occurrence = OccurrenceNo(self.catalog.next_occurrence);
                 let alert =
                     alerts::health_alert(occurrence, agent, &entry.id, &description, self.now);
-                self.put_alert(alert, AlertEventKind::Fired, description);
+                self.put_alert(alert, AlertEventKind::Fired, description, String::new());
             }
             HealthDecision::Reword { description } => {
                 // The alert stays the same one; only what it says is brought up to date.
@@ -527,50 +546,9 @@ impl<'a> Draft<'a> {
     }
 
     fn resolve_health_alert(&mut self, agent: AgentNo, id: &AgentId, reason: &str) {
-        let firing = self
-            .catalog
-            .firing(agent, &alerts::health_alert_id(id))
-            .cloned();
-        if let Some(firing) = firing {
-            let alert = Alert {
-                resolved_at: Some(self.now),
-                ..Alert::clone(&firing)
-            };
-            self.put_alert(alert, AlertEventKind::Resolved, reason.to_owned());
-        }
-    }
-
-    fn put_alert(&mut self, alert: Alert, kind: AlertEventKind, reason: String) {
-        let event = AlertEvent {
-            occurrence: alert.occurrence,
-            time: self.now,
-            kind,
-            reason,
-            actor: String::new(),
-        };
-        self.alert_events.push((alert.agent, event));
-        self.keep_alert(alert);
-    }
-
-    fn keep_alert(&mut self, alert: Alert) {
-        Arc::make_mut(&mut self.catalog).put_alert(alert.clone());
-        self.alerts.push(alert);
-    }
-
-    /// Tells the log of alerts that fired or resolved.
-    pub(super) fn tell_alerts(&self) {
-        for (agent, event) in &self.alert_events {
-            let agent = self
-                .catalog
-                .agent(*agent)
-                .map(|a| a.id.as_str())
-                .unwrap_or_default();
-            let reason = event.reason.as_str();
-            match event.kind {
-                AlertEventKind::Fired => tracing::warn!(agent, reason, "health alert fires"),
-                AlertEventKind::Resolved => tracing::info!(agent, reason, "health alert resolved"),
-                _ => {}
-            }
+        let id = alerts::health_alert_id(id);
+        if let Some(firing) = self.catalog.book.open_alert(agent, &id).cloned() {
+            self.end(&firing, reason, String::new());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The handle that other rooms hold: queue writes, take views.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Seek},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,7 +13,7 @@ use redb::{ReadableDatabase, ReadableTableMetadata};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Condition, OpenError, Settings, WriteError,
+    Change, Changed, Condition, OpenError, Settings, WriteError,
     command::{Command, Reply},
     committer::Committer,
     copies,
@@ -30,7 +31,11 @@ use super::{
     tables,
 };
 use crate::{
-    model::{AgentId, Batch, Clock, Contact, History, Registration, Timestamp, format_duration_ms},
+    alerts::Routing,
+    model::{
+        AgentId, AgentNo, Batch, Clock, Contact, History, Registration, Timestamp,
+        format_duration_ms,
+    },
     telemetry::OwnMetrics,
 };
 
@@ -375,6 +380,34 @@ impl Store {
     /// Raises or resolves health alerts that time alone decides (stale agents). Called every few seconds.
     pub async fn judge_stale(&self) -> Result<(), WriteError> {
         self.ask(Command::JudgeStale).await
+    }
+
+    /// Changes something of alerting.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was changed. What cannot be for other reasons is in the answer.
+    pub async fn alerting(&self, change: Change) -> Result<Changed, WriteError> {
+        self.ask(|reply| Command::Alerting(change, reply)).await
+    }
+
+    /// Counts up whenever rules, alerts, groups or deliveries change.
+    pub fn alerting_changed(&self) -> watch::Receiver<u64> {
+        self.shared.alerting.subscribe()
+    }
+
+    /// Counts up with every commit.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.shared.arrivals.subscribe()
+    }
+
+    /// Agents that samples came of since this was asked last.
+    pub fn take_touched(&self) -> HashSet<AgentNo> {
+        std::mem::take(&mut *self.shared.touched.lock())
+    }
+
+    /// Settings of routing, as the store was opened with.
+    pub fn routing(&self) -> &Routing {
+        &self.shared.settings.routing
     }
 
     /// Moves all samples from memory and log to blocks now.

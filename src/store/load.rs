@@ -1,22 +1,25 @@
 //! Rebuilds in memory what the file knows: the catalog from its tables, heads from the log.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use redb::{ReadTransaction, ReadableTable};
 
 use super::{
     OpenError,
     catalog::{Catalog, RegistrationEvent, SeriesEntry},
+    copies::hexadecimal,
     file::{FileFacts, damaged, schema_version_known},
     head::Heads,
     tables,
 };
 use crate::{
+    alerts,
     codec::{
-        AgentEvent, AgentRecord, MetricRecord, RecordError, RunRecord, SeriesRecord, WalError,
-        WalRecord, decode_alert, decode_policy,
+        AgentEvent, AgentRecord, MetricRecord, RecordError, RuleRecord, RunRecord, SeriesRecord,
+        WalError, WalRecord, decode_alert, decode_delivery, decode_group, decode_policy,
+        decode_silence,
     },
-    model::{AgentId, AgentNo, OccurrenceNo, Run, SeriesNo, Timestamp},
+    model::{AgentId, AgentNo, OccurrenceNo, Run, SeriesNo, StoredRule, Timestamp},
 };
 
 /// What was rebuilt.
@@ -59,6 +62,8 @@ pub(super) fn load(
     };
     let catalog = &mut loaded.catalog;
     catalog.next_occurrence = catalog.next_occurrence.max(facts.next_occurrence);
+    catalog.next_delivery = catalog.next_delivery.max(facts.next_delivery).max(1);
+    catalog.file_id = hexadecimal(facts.file_id).into();
     replay(path, transaction, &mut loaded)?;
     Ok(loaded)
 }
@@ -123,11 +128,15 @@ fn load_catalog(path: &Path, transaction: &ReadTransaction) -> Result<Catalog, O
             Err(newer @ RecordError::Newer { .. }) => return Err(bad(newer)),
         }
     });
+    let mut alerts = Vec::new();
     each_row!(path, transaction, tables::ALERTS, |key, bytes| {
-        let fired = Timestamp::from_millis(key.1);
-        let alert = decode_alert(AgentNo(key.0), fired, OccurrenceNo(key.2), bytes).map_err(bad)?;
-        catalog.put_alert(alert);
+        let active = Timestamp::from_millis(key.1);
+        let alert =
+            decode_alert(AgentNo(key.0), active, OccurrenceNo(key.2), bytes).map_err(bad)?;
+        alerts.push(alert);
     });
+    catalog.load_alerts(alerts);
+    load_alerting(path, transaction, &mut catalog)?;
     let mut policies = Vec::new();
     each_row!(path, transaction, tables::POLICIES, |time, bytes| {
         policies.push((
@@ -150,6 +159,55 @@ fn load_catalog(path: &Path, transaction: &ReadTransaction) -> Result<Catalog, O
     });
     catalog.past_runs = runs.into();
     Ok(catalog)
+}
+
+fn load_alerting(
+    path: &Path,
+    transaction: &ReadTransaction,
+    catalog: &mut Catalog,
+) -> Result<(), OpenError> {
+    let bad = |error| record_error(path, error);
+    let mut rules = BTreeMap::new();
+    each_row!(path, transaction, tables::RULES, |name, bytes| {
+        let record = RuleRecord::decode(bytes).map_err(bad)?;
+        match stored_rule(&record) {
+            Some(rule) => drop(rules.insert(name.to_owned(), Arc::new(rule))),
+            None => tracing::error!(
+                rule = name,
+                "a stored rule cannot be read; it is not in force"
+            ),
+        }
+    });
+    let mut silences = BTreeMap::new();
+    each_row!(path, transaction, tables::SILENCES, |id, bytes| {
+        let silence = decode_silence(id, bytes).map_err(bad)?;
+        silences.insert(id.to_owned(), Arc::new(silence));
+    });
+    let mut groups = BTreeMap::new();
+    each_row!(path, transaction, tables::NOTIFY_GROUPS, |key, bytes| {
+        groups.insert(key.to_owned(), Arc::new(decode_group(bytes).map_err(bad)?));
+    });
+    let mut outbox = BTreeMap::new();
+    each_row!(path, transaction, tables::OUTBOX, |sequence, bytes| {
+        let delivery = decode_delivery(sequence, bytes).map_err(bad)?;
+        catalog.next_delivery = catalog.next_delivery.max(sequence + 1);
+        outbox.insert(sequence, Arc::new(delivery));
+    });
+    catalog.book.rules = Arc::new(rules);
+    catalog.book.silences = Arc::new(silences);
+    catalog.book.groups = Arc::new(groups);
+    catalog.book.outbox = Arc::new(outbox);
+    Ok(())
+}
+
+fn stored_rule(record: &RuleRecord) -> Option<StoredRule> {
+    let object = serde_json::from_str(&record.definition).ok()?;
+    Some(StoredRule {
+        rule: alerts::read_rule(&object).ok()?,
+        definition: record.definition.clone(),
+        origin: record.origin()?,
+        updated_at: record.updated_at,
+    })
 }
 
 /// Puts the samples of the log that are not in blocks yet into heads.

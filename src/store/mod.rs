@@ -3,6 +3,7 @@
 //! One thread writes ([`Store::append`] and the like queue for it), everybody reads immutable views
 //! ([`Store::view`]). What was acknowledged is on disk and in every later view.
 
+mod alerting;
 mod backend;
 mod bucketing;
 mod catalog;
@@ -46,6 +47,7 @@ mod tables;
 mod tests;
 mod verification;
 
+pub use alerting::{Change, Changed, ExternalAlert, Observation, RULES_MAX};
 pub use compact::{CompactReport, CompactStep, compact};
 pub use copies::{inspect, open_copy, snapshot_file};
 pub use error::{Condition, OpenError, WriteError};

@@ -24,14 +24,14 @@ use super::{
         Rollups, Segment, add_day, day_end, day_start, days_of, extent_of_day, segments,
         series_of_day, whole_day,
     },
-    tables::{self, ALERT_EVENTS, BLOCKS, BlockKey, ROLLUPS, Tier},
+    tables::{self, ALERT_EVENTS, ALERT_EVIDENCE, BLOCKS, BlockKey, ROLLUPS, Tier},
 };
 use crate::{
-    codec::{BlockError, MetricRecord, decode_alert_event},
+    codec::{BlockError, MetricRecord, decode_alert_event, decode_evidence},
     model::{
-        Agent, AgentId, AgentNo, Alert, AlertEvent, Asked, BucketVisit, History, MetricKind,
-        Policy, Profile, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesNo, Spread,
-        Summary, Timestamp, Unreadable, Visit, Window, is_stale_marker,
+        Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Asked, BucketVisit, Evidence,
+        History, MetricKind, Policy, Profile, ReadError, Run, Sample, SeriesExtent, SeriesInfo,
+        SeriesNo, Spread, Summary, Timestamp, Unreadable, Visit, Window, is_stale_marker,
     },
 };
 
@@ -655,6 +655,33 @@ impl History for Moment {
         };
         let alerts = self.catalog.alerts().iter().filter(overlaps);
         Ok(alerts.map(|alert| alert.as_of(window.to)).collect())
+    }
+
+    fn evidence(&self, alert: &Alert) -> Result<Vec<Evidence>, ReadError> {
+        guarded(|| {
+            let table = self
+                .transaction()?
+                .open_table(ALERT_EVIDENCE)
+                .map_err(|e| backend(&e))?;
+            let of_alert = (alert.occurrence.0, 0)..=(alert.occurrence.0, u32::MAX);
+            let rows = table.range(of_alert).map_err(|e| backend(&e))?;
+            rows.map(|row| {
+                let (_, bytes) = row.map_err(|e| backend(&e))?;
+                decode_evidence(bytes.value()).map_err(|e| ReadError::Damaged(e.to_string()))
+            })
+            .collect()
+        })
+    }
+
+    fn book(&self) -> AlertBook {
+        self.catalog.book.clone()
+    }
+
+    fn series_mark(&self, agent: AgentNo) -> u64 {
+        let entries = self.catalog.agent(agent).map(|a| a.series.entries());
+        let entries = entries.unwrap_or_default();
+        let last = entries.last().map_or(0, |entry| u64::from(entry.no.0) + 1);
+        last << 24 | entries.len() as u64
     }
 
     fn alert_events(&self, alert: &Alert) -> Result<Vec<AlertEvent>, ReadError> {

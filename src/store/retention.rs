@@ -39,20 +39,28 @@ pub(super) fn apply_with(shared: &Shared, settings: &Settings) -> Result<bool, r
     let before = now.plus_millis(-settings.alert_retention_ms);
     let mut live = shared.live.lock();
     let mut catalog = Arc::clone(&live.catalog);
-    let gone = Arc::make_mut(&mut catalog).forget_alerts(before);
-    if gone.is_empty() {
+    let gone = Arc::make_mut(&mut catalog).forget_alerts(now, before);
+    let silences = Arc::make_mut(&mut catalog).forget_silences(before);
+    if gone.is_empty() && silences.is_empty() {
         return Ok(deleted);
     }
     let transaction = begin(&shared.database())?;
     {
         let mut alerts = transaction.open_table(tables::ALERTS)?;
         let mut events = transaction.open_table(tables::ALERT_EVENTS)?;
+        let mut evidence = transaction.open_table(tables::ALERT_EVIDENCE)?;
+        let mut kept = transaction.open_table(tables::SILENCES)?;
+        for id in silences {
+            kept.remove(id.as_str())?;
+        }
         for alert in gone {
             let (agent, began) = (alert.agent.0, alert.active_at.as_millis());
             alerts.remove((agent, began, alert.occurrence.0))?;
             let resolved = alert.resolved_at.map_or(began, Timestamp::as_millis);
             let range = (agent, began, 0, 0)..=(agent, resolved, u64::MAX, u32::MAX);
             events.retain_in(range, |key, _| key.2 != alert.occurrence.0)?;
+            let of_alert = (alert.occurrence.0, 0)..=(alert.occurrence.0, u32::MAX);
+            evidence.retain_in(of_alert, |_, _| false)?;
         }
     }
     // Numbers are never given twice, even when the alert that had the highest is gone.

@@ -1,6 +1,11 @@
 //! Settings of the store (`[storage]` of the configuration).
 
-use crate::model::{DAY_MS, Limits, Policy};
+use std::sync::Arc;
+
+use crate::{
+    alerts::Routing,
+    model::{DAY_MS, Limits, Policy},
+};
 
 /// Settings of the store.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub struct Settings {
     pub retry_pause_ms: i64,
     /// Limits on series.
     pub limits: Limits,
+    /// Who is told of alerts, and when (`[notify]`).
+    pub routing: Arc<Routing>,
     /// What decides results; written into the file when it changed.
     pub policy: Policy,
 }
@@ -67,6 +74,7 @@ impl Default for Settings {
             disk_reserve: None,
             retry_pause_ms: 1_000,
             limits: Limits::default(),
+            routing: Arc::default(),
             policy: Policy::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! What the committer and the readers of one open file share.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
 };
@@ -20,7 +21,7 @@ use super::{
     reserve::Disk,
 };
 use crate::{
-    model::{Clock, Timestamp},
+    model::{AgentNo, Clock, Timestamp},
     telemetry::OwnMetrics,
 };
 
@@ -58,6 +59,12 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<OwnMetrics>,
     pub(super) registrations: watch::Sender<u64>,
+    /// Counts commits.
+    pub(super) arrivals: watch::Sender<u64>,
+    /// Counts commits that changed rules, alerts, groups or deliveries.
+    pub(super) alerting: watch::Sender<u64>,
+    /// Agents that samples came of since somebody asked.
+    pub(super) touched: Mutex<HashSet<AgentNo>>,
     /// Whether the committer ended by a panic.
     pub(super) failed: watch::Sender<bool>,
     /// Whether samples are taken.
@@ -95,6 +102,9 @@ impl Shared {
             clock: parts.clock,
             metrics: parts.metrics,
             registrations: watch::Sender::new(0),
+            arrivals: watch::Sender::new(0),
+            alerting: watch::Sender::new(0),
+            touched: Mutex::new(HashSet::new()),
             failed: watch::Sender::new(false),
             condition: Mutex::new(Condition::Sound),
             disk: Mutex::new(None),

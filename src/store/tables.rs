@@ -46,6 +46,18 @@ pub(super) const ALERTS: TableDefinition<(u32, i64, u64), &[u8]> =
 /// (agent, time, occurrence, ordinal) -> alert event.
 pub(super) const ALERT_EVENTS: TableDefinition<(u32, i64, u64, u32), &[u8]> =
     TableDefinition::new("alert_events_v1");
+/// (occurrence, ordinal) -> what an alert rested on at a change of state.
+pub(super) const ALERT_EVIDENCE: TableDefinition<(u64, u32), &[u8]> =
+    TableDefinition::new("alert_evidence_v1");
+/// Name -> rule in force ([`crate::codec::RuleRecord`]).
+pub(super) const RULES: TableDefinition<&str, &[u8]> = TableDefinition::new("rules_v1");
+/// Id -> silence.
+pub(super) const SILENCES: TableDefinition<&str, &[u8]> = TableDefinition::new("silences_v1");
+/// Key of a group -> what it was last told and when it is looked at next.
+pub(super) const NOTIFY_GROUPS: TableDefinition<&str, &[u8]> =
+    TableDefinition::new("notify_groups_v1");
+/// Sequence -> delivery that is not done.
+pub(super) const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox_v1");
 /// Time -> settings that hold from then on.
 pub(super) const POLICIES: TableDefinition<i64, &[u8]> = TableDefinition::new("policies_v1");
 /// Start -> one life of a server ([`crate::codec::RunRecord`]).
@@ -67,6 +79,8 @@ pub(super) mod meta {
     pub(in crate::store) const NEXT_SEQUENCE: &str = "next_sequence";
     /// u64: number that the next occurrence of an alert gets at least; alerts that had higher ones are gone.
     pub(in crate::store) const NEXT_OCCURRENCE: &str = "next_occurrence";
+    /// u64: place in the outbox that the next delivery gets at least; those that had higher ones are delivered.
+    pub(in crate::store) const NEXT_DELIVERY: &str = "next_delivery";
     /// [`KIND`] of a database.
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
 }

@@ -1,10 +1,14 @@
 //! A draft's rows, table by table.
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::Draft;
 use crate::{
-    codec::{AgentRecord, SeriesRecord, WalWriter, encode_alert, encode_alert_event},
+    codec::{
+        AgentRecord, RuleRecord, SeriesRecord, WalWriter, encode_alert, encode_alert_event,
+        encode_delivery, encode_evidence, encode_group, encode_silence,
+    },
+    model::StoredRule,
     store::tables,
 };
 
@@ -25,7 +29,7 @@ impl Draft<'_> {
             .insert(sequence, record.as_slice())?;
         self.write_agents(transaction)?;
         self.write_series(transaction)?;
-        self.write_alerts(transaction)?;
+        self.write_alerting(transaction)?;
         Ok(record.len() as u64)
     }
 
@@ -85,27 +89,96 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn write_alerts(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
-        for alert in &self.alerts {
-            let key = (
-                alert.agent.0,
-                alert.active_at.as_millis(),
-                alert.occurrence.0,
-            );
-            transaction
-                .open_table(tables::ALERTS)?
-                .insert(key, encode_alert(alert).as_slice())?;
+    fn write_alerting(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        let rows = &self.alerting;
+        if rows.is_empty() {
+            return Ok(());
         }
-        for (agent, event) in &self.alert_events {
+        self.write_alerts(transaction)?;
+        let book = &self.catalog.book;
+        let mut rules = transaction.open_table(tables::RULES)?;
+        for name in &rows.rules {
+            let bytes = book.rules.get(name).map(|rule| rule_record(rule).encode());
+            put(&mut rules, name.as_str(), bytes)?;
+        }
+        let mut silences = transaction.open_table(tables::SILENCES)?;
+        for id in &rows.silences {
+            let bytes = book.silences.get(id).map(|silence| encode_silence(silence));
+            put(&mut silences, id.as_str(), bytes)?;
+        }
+        let mut groups = transaction.open_table(tables::NOTIFY_GROUPS)?;
+        for key in &rows.groups {
+            let bytes = book.groups.get(key).map(|group| encode_group(group));
+            put(&mut groups, key.as_str(), bytes)?;
+        }
+        if rows.deliveries.is_empty() {
+            return Ok(());
+        }
+        let mut outbox = transaction.open_table(tables::OUTBOX)?;
+        for sequence in &rows.deliveries {
+            let bytes = book
+                .outbox
+                .get(sequence)
+                .map(|delivery| encode_delivery(delivery));
+            put(&mut outbox, *sequence, bytes)?;
+        }
+        transaction.open_table(tables::META)?.insert(
+            tables::meta::NEXT_DELIVERY,
+            &self.catalog.next_delivery.to_le_bytes()[..],
+        )?;
+        Ok(())
+    }
+
+    fn write_alerts(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        let mut alerts = transaction.open_table(tables::ALERTS)?;
+        for alert in self
+            .alerting
+            .alerts
+            .iter()
+            .filter_map(|no| self.catalog.alert(*no))
+        {
+            let active = alert.active_at.as_millis();
+            let key = (alert.agent.0, active, alert.occurrence.0);
+            alerts.insert(key, encode_alert(alert).as_slice())?;
+        }
+        let mut events = transaction.open_table(tables::ALERT_EVENTS)?;
+        for (agent, event) in &self.alerting.events {
             let (time, occurrence) = (event.time.as_millis(), event.occurrence.0);
-            let mut table = transaction.open_table(tables::ALERT_EVENTS)?;
             // Events of one alert in one millisecond all stay, in their order.
             let same = (agent.0, time, occurrence, 0)..=(agent.0, time, occurrence, u32::MAX);
-            let last = table.range(same)?.next_back().transpose()?;
+            let last = events.range(same)?.next_back().transpose()?;
             let ordinal = last.map_or(0, |(key, _)| key.value().3.saturating_add(1));
             let key = (agent.0, time, occurrence, ordinal);
-            table.insert(key, encode_alert_event(event).as_slice())?;
+            events.insert(key, encode_alert_event(event).as_slice())?;
+        }
+        let mut evidence = transaction.open_table(tables::ALERT_EVIDENCE)?;
+        for (occurrence, told) in &self.alerting.evidence {
+            let same = (occurrence.0, 0)..=(occurrence.0, u32::MAX);
+            let last = evidence.range(same)?.next_back().transpose()?;
+            let ordinal = last.map_or(0, |(key, _)| key.value().1.saturating_add(1));
+            evidence.insert((occurrence.0, ordinal), encode_evidence(told).as_slice())?;
         }
         Ok(())
+    }
+}
+
+/// Puts a row in, or takes out the one that was there.
+fn put<'k, K: redb::Key + 'static>(
+    table: &mut Table<'_, K, &'static [u8]>,
+    key: impl std::borrow::Borrow<K::SelfType<'k>>,
+    bytes: Option<Vec<u8>>,
+) -> Result<(), redb::Error> {
+    match bytes {
+        Some(bytes) => drop(table.insert(key, bytes.as_slice())?),
+        None => drop(table.remove(key)?),
+    }
+    Ok(())
+}
+
+fn rule_record(rule: &StoredRule) -> RuleRecord {
+    RuleRecord {
+        definition: rule.definition.clone(),
+        origin: rule.origin.as_str().to_owned(),
+        updated_at: rule.updated_at,
     }
 }
