@@ -11,7 +11,7 @@
 //! | 8 | [`app`]: the only room that wires: configuration -> rooms -> tasks -> shutdown |
 //! | 7 | [`config`]: files, environment, flags -> each room's own settings |
 //! | 6 | [`api`]: HTTP edge: translate, authorise, nothing else |
-//! | 5 | [`collect`]: scraping, probing, sampling of processes and the host; [`report`]: health, status, overview, performance report, rendering |
+//! | 5 | [`collect`]: scraping, probing, sampling of processes and the host; [`report`]: health, status, overview, performance report, rendering; [`rules`]: conditions, evaluation, backtest |
 //! | 4 | [`ingest`]: wire formats -> [`model::Batch`] |
 //! | 3 | [`store`]: the one room that knows redb |
 //! | 2 | [`codec`]: bytes <-> model; [`alerts`]: state decisions as pure functions; [`net`]: guarded HTTP client |
@@ -32,5 +32,6 @@ pub mod ingest;
 pub mod model;
 pub mod net;
 pub mod report;
+pub mod rules;
 pub mod store;
 pub mod telemetry;

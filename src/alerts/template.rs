@@ -7,12 +7,13 @@ use crate::model::LabelPairs;
 pub const TEXT_BYTES_MAX: usize = 4_096;
 
 /// Names that stand for themselves in a template. `{labels.NAME}` stands for a label.
-pub const PLACEHOLDERS: [&str; 8] = [
+pub const PLACEHOLDERS: [&str; 9] = [
     "agent_id",
     "alertname",
     "last_seen",
     "metric_name",
     "operator",
+    "score",
     "severity",
     "threshold",
     "value",
@@ -35,6 +36,8 @@ pub struct Facts<'a> {
     pub threshold: Option<f64>,
     /// `{value}`
     pub value: Option<f64>,
+    /// `{score}`: how unusual the value is, for anomalies.
+    pub score: Option<f64>,
     /// `{last_seen}`, RFC 3339; `never` if it never was.
     pub last_seen: Option<&'a str>,
     /// `{labels.NAME}`: labels of the series.
@@ -125,6 +128,7 @@ fn value_of(name: &str, facts: &Facts<'_>) -> String {
         "last_seen" => facts.last_seen.unwrap_or("never").to_owned(),
         "metric_name" => facts.metric_name.to_owned(),
         "operator" => facts.operator.to_owned(),
+        "score" => number(facts.score),
         "severity" => facts.severity.to_owned(),
         "threshold" => number(facts.threshold),
         "value" => number(facts.value),

@@ -1,4 +1,4 @@
-//! Alerts, read-only: the list and one occurrence with its history.
+//! Alerts: the list, one occurrence with its history and evidence, acknowledging and resolving.
 
 use std::sync::Arc;
 
@@ -7,35 +7,56 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{context::Edge, parameters::Parameters, problem::Problem, selection::agent_parameter};
-use crate::model::{Alert, History, OccurrenceNo, Severity, Timestamp, Window};
+use super::{
+    body::Payload, context::Edge, parameters::Parameters, problem::Problem,
+    selection::agent_parameter, texts::Texts,
+};
+use crate::{
+    model::{
+        Acknowledgement, AgentNo, Alert, AlertState, Evidence, History, LabelPairs, OccurrenceNo,
+        Severity, Timestamp, Window,
+    },
+    store::{Change, Changed},
+};
 
-const SEVERITIES: [(&str, Severity); 4] = [
-    ("info", Severity::Info),
-    ("warning", Severity::Warning),
-    ("critical", Severity::Critical),
-    ("emergency", Severity::Emergency),
-];
+/// Names and comments of people; bytes.
+const WORDS_BYTES_MAX: usize = 1_024;
 
 /// Which states a list shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StateFilter {
+    Active,
     Pending,
     Firing,
     Resolved,
+    Ended,
     All,
 }
 
-/// What is active is pending or firing. Health alerts fire at once, so that none is ever pending.
-const STATES: [(&str, StateFilter); 5] = [
-    ("active", StateFilter::Firing),
+/// What is active is pending or firing. What ended without having fired is shown when it is asked for.
+const STATES: [(&str, StateFilter); 6] = [
+    ("active", StateFilter::Active),
     ("pending", StateFilter::Pending),
     ("firing", StateFilter::Firing),
     ("resolved", StateFilter::Resolved),
+    ("ended", StateFilter::Ended),
     ("all", StateFilter::All),
 ];
+
+impl StateFilter {
+    const fn takes(self, state: AlertState) -> bool {
+        match self {
+            Self::Active => matches!(state, AlertState::Pending | AlertState::Firing),
+            Self::Pending => matches!(state, AlertState::Pending),
+            Self::Firing => matches!(state, AlertState::Firing),
+            Self::Resolved => matches!(state, AlertState::Resolved),
+            Self::Ended => matches!(state, AlertState::Ended),
+            Self::All => !matches!(state, AlertState::Ended),
+        }
+    }
+}
 
 /// Which alerts are asked for: states as of `at`, open at some time of `from..=to`.
 #[derive(Clone, Debug)]
@@ -65,24 +86,21 @@ impl Filter {
             state: parameters
                 .choice("state", &STATES)?
                 .unwrap_or(StateFilter::All),
-            severity: parameters.choice("severity", &SEVERITIES)?,
+            severity: parameters.choice("severity", &Severity::ALL.map(|s| (s.as_str(), s)))?,
             agent: agent_parameter(parameters)?.map(|id| id.to_string()),
         })
     }
 
     /// Whether the alert, as it stood at `self.at`, is asked for.
     fn takes(&self, alert: &Alert) -> bool {
-        let overlaps = self.to.is_none_or(|to| alert.active_at <= to)
+        let began = alert.fired_at.unwrap_or(alert.active_at);
+        let overlaps = self.to.is_none_or(|to| began <= to)
             && self
                 .from
                 .is_none_or(|from| alert.resolved_at.is_none_or(|end| end >= from));
-        let in_state = match self.state {
-            StateFilter::All => true,
-            StateFilter::Pending => false,
-            StateFilter::Firing => alert.resolved_at.is_none(),
-            StateFilter::Resolved => alert.resolved_at.is_some(),
-        };
-        overlaps && in_state && self.severity.is_none_or(|s| s == alert.severity)
+        overlaps
+            && self.state.takes(alert.state())
+            && self.severity.is_none_or(|s| s == alert.severity)
     }
 }
 
@@ -98,12 +116,12 @@ pub(super) async fn list(
             Some(_) | None => Window::until(filter.at),
         };
         let alerts: Vec<Value> = view
-            .alerts(window)?
+            .episodes(window)?
             .iter()
             .filter(|alert| filter.takes(alert))
             .map(|alert| (agent_of(&*view, alert), alert))
-            .filter(|(agent, _)| filter.agent.as_ref().is_none_or(|asked| asked == agent))
-            .map(|(agent, alert)| alert_json(alert, &agent))
+            .filter(|(agent, _)| filter.agent.is_none() || filter.agent == *agent)
+            .map(|(agent, alert)| alert_json(alert, agent.as_deref()))
             .collect();
         Ok(Json(json!({ "alerts": alerts })))
     })
@@ -118,14 +136,12 @@ pub(super) async fn show(
     let at = parameters.at(edge.now())?;
     edge.read(move |view| {
         let unknown = || {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                format!("no alert `{id}` had fired by {at}"),
-            )
+            let detail = format!("no alert `{id}` had fired by {at}");
+            Problem::new(StatusCode::NOT_FOUND, detail)
         };
-        let asked = id.parse().map(OccurrenceNo).map_err(|_| unknown())?;
+        let asked = occurrence(&id).ok_or_else(unknown)?;
         let alert = view
-            .alerts(Window::until(at))?
+            .episodes(Window::until(at))?
             .into_iter()
             .find(|alert| alert.occurrence == asked)
             .ok_or_else(unknown)?;
@@ -138,47 +154,167 @@ pub(super) async fn show(
                     "time": event.time.to_rfc3339(),
                     "event": event.kind.as_str(),
                     "reason": event.reason,
+                    "actor": event.actor,
                 })
             })
             .collect();
-        let mut shown = alert_json(&alert, &agent_of(&*view, &alert));
+        let evidence = view.evidence(&alert)?;
+        let evidence: Vec<Value> = evidence
+            .iter()
+            .filter(|evidence| evidence.time <= at)
+            .map(evidence_json)
+            .collect();
+        let mut shown = alert_json(&alert, agent_of(&*view, &alert).as_deref());
         shown["history"] = Value::Array(history);
+        shown["evidence"] = Value::Array(evidence);
         Ok(Json(shown))
     })
     .await
 }
 
-fn agent_of(history: &dyn History, alert: &Alert) -> String {
-    history
-        .agent_id(alert.agent)
-        .map(|id| id.to_string())
-        .unwrap_or_default()
+pub(super) async fn acknowledge(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    payload: Payload,
+) -> Result<Json<Value>, Problem> {
+    let (by, comment) = words(payload, "api").await?;
+    let ack = Acknowledgement {
+        by,
+        comment,
+        at: edge.now(),
+    };
+    let no = occurrence(&id).ok_or_else(|| unknown(&id))?;
+    let changed = edge
+        .context
+        .store
+        .alerting(Change::Acknowledge(no, ack))
+        .await?;
+    answer(&edge, &id, changed).await
 }
 
-fn alert_json(alert: &Alert, agent: &str) -> Value {
-    let severity = alert.severity.as_str();
+pub(super) async fn resolve(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    payload: Payload,
+) -> Result<Json<Value>, Problem> {
+    let (by, comment) = words(payload, "api").await?;
+    let occurrence = occurrence(&id).ok_or_else(|| unknown(&id))?;
+    let change = Change::Resolve {
+        occurrence,
+        by,
+        comment,
+    };
+    let changed = edge.context.store.alerting(change).await?;
+    answer(&edge, &id, changed).await
+}
+
+async fn answer(edge: &Edge, id: &str, changed: Changed) -> Result<Json<Value>, Problem> {
+    match changed {
+        Changed::Alert(alert) => {
+            edge.read(move |view| {
+                let agent = agent_of(&*view, &alert);
+                Ok(Json(alert_json(&alert, agent.as_deref())))
+            })
+            .await
+        }
+        Changed::Conflict(why) => Err(Problem::new(StatusCode::CONFLICT, why)),
+        _ => Err(unknown(id)),
+    }
+}
+
+/// Who says what; an empty body says nothing.
+async fn words(payload: Payload, somebody: &str) -> Result<(String, String), Problem> {
+    let body = payload.json_or_nothing().await?;
+    let mut texts = Texts::of(&body)?;
+    texts.only(&["by", "comment"]);
+    let by = texts.optional("by", WORDS_BYTES_MAX);
+    let comment = texts.optional("comment", WORDS_BYTES_MAX);
+    texts.finish()?;
+    Ok((
+        by.unwrap_or_else(|| somebody.to_owned()),
+        comment.unwrap_or_default(),
+    ))
+}
+
+fn occurrence(id: &str) -> Option<OccurrenceNo> {
+    id.parse().ok().map(OccurrenceNo)
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no alert `{id}`"))
+}
+
+pub(super) fn agent_of(history: &dyn History, alert: &Alert) -> Option<String> {
+    if alert.agent == AgentNo::NONE {
+        return None;
+    }
+    history.agent_id(alert.agent).map(|id| id.to_string())
+}
+
+/// Labels as a JSON object.
+pub(super) fn labels_json(labels: &LabelPairs) -> Value {
+    let pairs = labels
+        .iter()
+        .map(|(k, v)| (k.clone(), Value::String(v.clone())));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+/// A number as JSON: what JSON has no number for is a text.
+pub(super) fn number_json(value: Option<f64>) -> Value {
+    match value {
+        Some(value) if value.is_nan() => json!("NaN"),
+        Some(value) if value.is_infinite() => json!(if value > 0.0 { "+Inf" } else { "-Inf" }),
+        other => json!(other),
+    }
+}
+
+fn evidence_json(evidence: &Evidence) -> Value {
+    let samples: Vec<Value> = evidence
+        .samples
+        .iter()
+        .map(|s| json!([s.0.as_millis(), number_json(Some(s.1))]))
+        .collect();
+    let rule: Value = serde_json::from_str(&evidence.rule).unwrap_or(Value::Null);
+    json!({
+        "time": evidence.time.to_rfc3339(),
+        "event": evidence.kind.as_str(),
+        "rule": rule,
+        "threshold": number_json(evidence.threshold),
+        "value": number_json(evidence.value),
+        "samples": samples,
+    })
+}
+
+pub(super) fn alert_json(alert: &Alert, agent: Option<&str>) -> Value {
     let is_resolved = alert.resolved_at.is_some();
+    let acknowledged = alert
+        .acknowledged
+        .as_ref()
+        .map(|ack| json!({"by": ack.by, "comment": ack.comment, "at": ack.at.to_rfc3339()}));
     json!({
         "id": alert.occurrence.0.to_string(),
         "alert_id": alert.alert_id,
         "alert_name": alert.name,
-        "severity": severity,
+        "severity": alert.severity.as_str(),
         "description": alert.description,
-        "affected_agents": [agent],
-        "state": if is_resolved { "resolved" } else { "firing" },
+        "affected_agents": agent.into_iter().collect::<Vec<_>>(),
+        "state": alert.state().as_str(),
         "timestamp": alert.fired_at.unwrap_or(alert.active_at).to_rfc3339(),
+        "pending_at": alert.active_at.to_rfc3339(),
         "resolved": is_resolved,
         "resolution_timestamp": alert.resolved_at.map(Timestamp::to_rfc3339),
-        "value": null,
-        "labels": {"alertname": alert.name, "agent_id": agent, "severity": severity},
-        "acknowledged": false,
+        "value": number_json(alert.value),
+        "labels": labels_json(&alert.labels),
+        "annotations": labels_json(&alert.annotations),
+        "no_data_since": alert.no_data_since.filter(|_| !is_resolved).map(Timestamp::to_rfc3339),
+        "kept_firing_since": alert.kept_since.filter(|_| !is_resolved).map(Timestamp::to_rfc3339),
+        "acknowledged": acknowledged.unwrap_or(Value::Bool(false)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::AgentNo;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -187,6 +323,7 @@ mod tests {
         let (id, name) = ("agent_health:a", "Agent Health Issue");
         Alert {
             description: "d".into(),
+            labels: vec![("alertname".into(), name.into())],
             resolved_at: resolved_ago_s.map(|s| NOW.plus_millis(-1000 * s)),
             ..Alert::fired(
                 OccurrenceNo(1),
@@ -209,35 +346,48 @@ mod tests {
     fn lists_choose_by_state_and_overlap() {
         let open = alert(100, None);
         let over = alert(100, Some(50));
-        for (query, takes_open, takes_over) in [
-            ("", true, true),
-            ("state=all", true, true),
-            ("state=active", true, false),
-            ("state=firing&severity=critical", true, false),
-            ("state=resolved", false, true),
-            ("state=pending", false, false),
-            ("severity=warning", false, false),
-            ("from=-50s", true, true),
-            ("from=-49s", true, false),
-            ("to=-100s", true, true),
-            ("to=-101s", false, false),
-            ("from=-60s&to=-55s", true, true),
+        let pending = Alert {
+            fired_at: None,
+            ..open.clone()
+        };
+        let ended = Alert {
+            fired_at: None,
+            ..over.clone()
+        };
+        for (query, expected) in [
+            ("", [true, true, true, false]),
+            ("state=all", [true, true, true, false]),
+            ("state=active", [true, false, true, false]),
+            (
+                "state=firing&severity=critical",
+                [true, false, false, false],
+            ),
+            ("state=resolved", [false, true, false, false]),
+            ("state=pending", [false, false, true, false]),
+            ("state=ended", [false, false, false, true]),
+            ("severity=warning", [false; 4]),
+            ("from=-50s", [true, true, true, false]),
+            ("from=-49s", [true, false, true, false]),
+            ("to=-100s", [true, true, true, false]),
+            ("to=-101s", [false; 4]),
+            ("from=-60s&to=-55s", [true, true, true, false]),
         ] {
-            assert_eq!(takes(query, &open), takes_open, "{query}");
-            assert_eq!(takes(query, &over), takes_over, "{query}");
+            let found = [&open, &over, &pending, &ended].map(|alert| takes(query, alert));
+            assert_eq!(found, expected, "{query}");
         }
     }
 
     #[test]
     fn an_alert_has_the_fields_of_the_contract() {
         assert_eq!(
-            alert_json(&alert(100, Some(50)), "a"),
+            alert_json(&alert(100, Some(50)), Some("a")),
             json!({"id": "1", "alert_id": "agent_health:a", "alert_name": "Agent Health Issue",
                 "severity": "critical", "description": "d", "affected_agents": ["a"],
                 "state": "resolved", "timestamp": "2023-11-14T22:11:40.000Z", "resolved": true,
+                "pending_at": "2023-11-14T22:11:40.000Z",
                 "resolution_timestamp": "2023-11-14T22:12:30.000Z", "value": null,
-                "labels": {"alertname": "Agent Health Issue", "agent_id": "a", "severity": "critical"},
-                "acknowledged": false})
+                "labels": {"alertname": "Agent Health Issue"}, "annotations": {},
+                "no_data_since": null, "kept_firing_since": null, "acknowledged": false})
         );
     }
 }

@@ -77,6 +77,14 @@ impl Payload {
         .await
     }
 
+    /// The body as JSON; an empty one is an empty object.
+    pub(super) async fn json_or_nothing(self) -> Result<Value, Problem> {
+        if self.bytes.is_empty() {
+            return Ok(Value::Object(serde_json::Map::new()));
+        }
+        self.json().await
+    }
+
     /// The body as JSON.
     pub(super) async fn json(self) -> Result<Value, Problem> {
         self.parsed(|bytes| {

@@ -8,6 +8,7 @@ use super::{Access, Settings, problem::Problem, target_files::TargetFiles};
 use crate::{
     collect::ContactLedger,
     model::{Clock, Limits, Policy, Timestamp},
+    rules::RulesStatus,
     store::{Store, View},
     telemetry::OwnMetrics,
 };
@@ -49,6 +50,8 @@ pub struct Context {
     pub started: Timestamp,
     /// What `/readyz` answers.
     pub ready: watch::Receiver<Readiness>,
+    /// How the evaluation of rules goes.
+    pub rules: watch::Receiver<RulesStatus>,
     /// What became of the target files.
     pub target_files: watch::Receiver<TargetFiles>,
 }

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     middleware,
     response::Response,
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, post, put},
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -20,8 +20,8 @@ use tower_http::{
 
 use super::{
     Access, Context, Settings, access::Permission, agents, alerts, care, context::Edge, guard,
-    observe, openapi, own_metrics, parameters::ANY_LABEL, problem::Problem, push, reports, samples,
-    series, snapshot,
+    notifications, observe, openapi, own_metrics, parameters::ANY_LABEL, problem::Problem, push,
+    reports, rules, samples, series, silences, snapshot,
 };
 
 /// One method of one path.
@@ -43,6 +43,9 @@ pub(super) struct Route {
 
 const AGENTS: &str = "/api/v1/agents";
 const AGENT: &str = "/api/v1/agents/{agent_id}";
+const RULES: &str = "/api/v1/rules";
+const RULE: &str = "/api/v1/rules/{name}";
+const SILENCES: &str = "/api/v1/silences";
 
 fn reading<H: Handler<T, Arc<Edge>>, T: 'static>(
     path: &'static str,
@@ -150,6 +153,45 @@ pub(super) fn table() -> Vec<Route> {
             alerts::list,
         ),
         reading("/api/v1/alerts/{id}", &["at"], alerts::show),
+        writing(
+            Method::POST,
+            "/api/v1/alerts/{id}/ack",
+            Admin,
+            post(alerts::acknowledge),
+        ),
+        writing(
+            Method::POST,
+            "/api/v1/alerts/{id}/resolve",
+            Admin,
+            post(alerts::resolve),
+        ),
+        reading(RULES, &[], rules::list),
+        writing(Method::POST, RULES, Admin, post(rules::create)),
+        // It reads much and writes nothing.
+        writing(
+            Method::POST,
+            "/api/v1/rules/backtest",
+            Permission::Read,
+            post(rules::backtest),
+        ),
+        reading(RULE, &[], rules::show),
+        writing(Method::PUT, RULE, Admin, put(rules::put)),
+        writing(Method::DELETE, RULE, Admin, delete(rules::remove)),
+        reading(SILENCES, &[], silences::list),
+        writing(Method::POST, SILENCES, Admin, post(silences::create)),
+        writing(
+            Method::DELETE,
+            "/api/v1/silences/{id}",
+            Admin,
+            delete(silences::expire),
+        ),
+        reading("/api/v1/notifications", &["state"], notifications::list),
+        writing(
+            Method::POST,
+            "/api/v1/notifications/{id}/retry",
+            Admin,
+            post(notifications::retry),
+        ),
         reading("/api/v1/status", &[], care::status),
         Route {
             needs: Admin,

@@ -7,11 +7,10 @@ use std::{
     time::Duration,
 };
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::AccessKind};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::registrations;
+use super::{folder::Folder, registrations};
 use crate::{
     api::{LEFT_OUT_SHOWN_MAX, TargetFile, TargetFiles},
     config::{
@@ -144,11 +143,13 @@ impl Discovery {
             return;
         }
         let (changes, mut changed) = mpsc::channel(1);
-        let mut folders = Folders::new(changes);
+        let mut folders = Folder::new(changes);
         let refresh = Duration::from_millis(self.settings.refresh_ms.unsigned_abs());
         loop {
             // Watched before they are read: a change in between is a change again.
-            folders.watch(&self.settings);
+            for pattern in &self.settings.patterns {
+                folders.watch(pattern.folder());
+            }
             let reading = tokio::task::spawn_blocking(move || {
                 self.read();
                 self
@@ -293,60 +294,4 @@ fn summary(errors: &ConfigErrors) -> String {
         0 => first,
         more => format!("{first} (and {more} more)"),
     }
-}
-
-/// The folders of the target files, watched as far as the system can.
-struct Folders {
-    watcher: Option<RecommendedWatcher>,
-    /// Folders that could not be watched, which was told.
-    unwatched: HashSet<PathBuf>,
-}
-
-impl Folders {
-    /// Sends to `changes` whenever something in a watched folder changes.
-    fn new(changes: mpsc::Sender<()>) -> Self {
-        let told = move |event: notify::Result<notify::Event>| {
-            // Also an error of the watch may hide a change. Reading the files is none.
-            if event.is_ok_and(|event| is_reading(event.kind)) {
-                return;
-            }
-            // A full channel tells of a change already.
-            let _ = changes.try_send(());
-        };
-        let watcher = notify::recommended_watcher(told)
-            .inspect_err(|error| {
-                tracing::warn!(%error, "target files cannot be watched; they are read from time to time");
-            })
-            .ok();
-        Self {
-            watcher,
-            unwatched: HashSet::new(),
-        }
-    }
-
-    /// Watches the folder of each pattern; again each time, since it may have been made anew.
-    fn watch(&mut self, settings: &FileSdSettings) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        for pattern in &settings.patterns {
-            let folder = pattern.folder();
-            match watcher.watch(folder, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.unwatched.remove(folder);
-                }
-                Err(error) => {
-                    if self.unwatched.insert(folder.to_owned()) {
-                        let folder = folder.display();
-                        tracing::warn!(%folder, %error, "not watched; its target files are read from time to time");
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn is_reading(kind: EventKind) -> bool {
-    use notify::event::AccessMode;
-    matches!(kind, EventKind::Access(how) if how != AccessKind::Close(AccessMode::Write))
 }

@@ -1,8 +1,10 @@
 //! The only room that wires: configuration -> rooms -> tasks -> shutdown.
 
+mod alerting;
 mod demo;
 mod discovery;
 mod error;
+mod folder;
 mod logging;
 mod registrations;
 mod rounds;

@@ -1,16 +1,23 @@
 //! `serve`: opens the file, starts every task, waits for a signal, ends in order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, discovery::Discovery, logging, rounds, signals::EndSignals};
+use super::{
+    StartError,
+    alerting::{self, Evaluation, RuleFiles},
+    discovery::Discovery,
+    logging, rounds,
+    signals::EndSignals,
+};
 use crate::{
     api::{self, Access, Readiness, Server, ServerError},
     collect::{self, Collector, ContactLedger},
     config::Config,
     model::{Clock, SystemClock, Timestamp, format_duration_ms},
+    rules::RulesStatus,
     store::Store,
     telemetry::OwnMetrics,
 };
@@ -56,6 +63,13 @@ impl Running {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
+        let rules_status = watch::Sender::new(RulesStatus::default());
+        let rule_files = RuleFiles {
+            settings: config.rules.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            status: rules_status.clone(),
+        };
         let (ready, readiness) = watch::channel(Readiness::NotReady("starting".to_owned()));
         let context = api::Context {
             store: store.clone(),
@@ -67,6 +81,7 @@ impl Running {
             started,
             ready: readiness,
             target_files: discovery.report(),
+            rules: rules_status.subscribe(),
         };
         let scheme = if config.api.tls.is_some() {
             "https"
@@ -95,7 +110,19 @@ impl Running {
             policy: config.store.policy.clone(),
             limits: config.store.limits.clone(),
             clock: Arc::clone(&clock),
-            metrics,
+            metrics: Arc::clone(&metrics),
+        };
+        rule_files
+            .apply(&store)
+            .await
+            .map_err(|why| StartError::Config(format!("alert rules: {why}")))?;
+        let evaluation = Evaluation {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            interval: Duration::from_millis(config.rules.interval_ms.unsigned_abs()),
+            started,
+            status: rules_status,
         };
         let builtin = collector.register_builtin().await;
         // Connections wait in the socket's queue until here.
@@ -107,6 +134,13 @@ impl Running {
             }
         });
         tasks.spawn(discovery.follow(store.clone(), shutdown.clone()));
+        tasks.spawn(evaluation.run(shutdown.clone()));
+        tasks.spawn(rule_files.follow(store.clone(), shutdown.clone()));
+        tasks.spawn(alerting::dispatch(
+            store.clone(),
+            Arc::clone(&clock),
+            shutdown.clone(),
+        ));
         tasks.spawn(rounds::record_scores(
             store.clone(),
             Arc::clone(&clock),

@@ -440,6 +440,22 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Targets that one target file may name."
     ),
     setting!(
+        "rules.evaluation_interval",
+        duration(1_000, 3_600_000),
+        rules.interval_ms as i64,
+        "Rules that time decides (absence, forecasts, the end of `for`) are evaluated so often; others when samples arrive."
+    ),
+    setting!(
+        "rules.dir",
+        text("path of a directory"),
+        |d| d.config.rules.directory.as_deref().map(path_text),
+        |d, text| {
+            d.config.rules.directory = Some(text.into());
+            Ok(())
+        },
+        "Directory of files that end in .toml and hold `[[rule]]` sections. It is watched; a bad file leaves the last good rules in force. See docs/alerting.md."
+    ),
+    setting!(
         "host.enabled",
         switch,
         collect.host_enabled,

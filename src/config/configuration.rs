@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 use super::TargetPattern;
 use crate::{
     api, collect,
-    model::{AgentId, Registration},
+    model::{AgentId, Registration, StoredRule},
     store,
 };
 
@@ -28,6 +28,8 @@ pub struct Config {
     pub agents: Vec<ConfiguredAgent>,
     /// Target files (`[collect] file_sd...`).
     pub file_sd: FileSdSettings,
+    /// Alert rules (`[rules]`, `[[rule]]`).
+    pub rules: RuleSettings,
 }
 
 impl Default for Config {
@@ -40,6 +42,7 @@ impl Default for Config {
             store: store::Settings::default(),
             agents: Vec::new(),
             file_sd: FileSdSettings::default(),
+            rules: RuleSettings::default(),
         }
     }
 }
@@ -61,6 +64,27 @@ impl Default for FileSdSettings {
             patterns: Vec::new(),
             refresh_ms: 300_000,
             targets_max: 10_000,
+        }
+    }
+}
+
+/// Alert rules, and how they are evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleSettings {
+    /// What time decides is evaluated so often, in milliseconds (`evaluation_interval`, 15 s).
+    pub interval_ms: i64,
+    /// Directory of files of rules (`dir`, none).
+    pub directory: Option<PathBuf>,
+    /// Rules of the configuration (`[[rule]]`).
+    pub rules: Vec<StoredRule>,
+}
+
+impl Default for RuleSettings {
+    fn default() -> Self {
+        Self {
+            interval_ms: 15_000,
+            directory: None,
+            rules: Vec::new(),
         }
     }
 }

@@ -8,12 +8,13 @@ use super::{
     Config, ConfigError, ConfigErrors, Origin, agents,
     catalogue::SETTINGS,
     file::{Source, entries},
+    rules,
     setting::{Draft, Setting},
     suggest::nearest,
     targets::TargetPattern,
     value::{Given, kind_of},
 };
-use crate::api;
+use crate::{api, model::RuleOrigin};
 
 /// What begins the name of a variable that is meant for longwatch.
 const PREFIX: &str = "LONGWATCH_";
@@ -92,6 +93,9 @@ pub fn load<K: Into<OsString>, V: Into<OsString>>(
     loader.take_flags(overrides);
     if let Some((source, (table, syntax_errors))) = &document {
         loader.take_agents(source, table.get_ref(), !syntax_errors.is_empty());
+        if syntax_errors.is_empty() {
+            loader.take_rules(source, table.get_ref());
+        }
         loader.take_syntax_errors(syntax_errors);
     }
     loader.finish()
@@ -128,7 +132,7 @@ impl Loader {
 
     fn take_file(&mut self, source: &Source, document: &DeTable<'_>) {
         for entry in entries(document) {
-            if entry.key == agents::SECTION {
+            if entry.key == agents::SECTION || entry.key == rules::SECTION {
                 continue;
             }
             let in_section = || SETTINGS.iter().filter(|s| s.section() == entry.key);
@@ -221,6 +225,15 @@ impl Loader {
         for (agent, at) in found.agents {
             self.draft.config.agents.push(agent);
             self.agents_at.push(at);
+        }
+    }
+
+    fn take_rules(&mut self, source: &Source, document: &DeTable<'_>) {
+        if let Some((_, value)) = document.get_key_value(rules::SECTION) {
+            let mut found = rules::read(source, value, RuleOrigin::Config);
+            self.errors.append(&mut found.errors);
+            let rules = found.rules.into_iter().map(|found| found.rule);
+            self.draft.config.rules.rules.extend(rules);
         }
     }
 
@@ -374,7 +387,7 @@ fn unknown_section(section: &str) -> String {
         .iter()
         .map(Setting::section)
         .filter(|s| !s.is_empty());
-    let hint = did_you_mean(section, known.chain([agents::SECTION]));
+    let hint = did_you_mean(section, known.chain([agents::SECTION, rules::SECTION]));
     format!("unknown section{hint}")
 }
 

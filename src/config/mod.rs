@@ -9,6 +9,7 @@ mod configuration;
 mod error;
 mod file;
 mod loader;
+mod rules;
 mod setting;
 mod suggest;
 mod targets;
@@ -16,9 +17,12 @@ mod value;
 
 pub use agents::{AGENT_KEYS, AgentKey};
 pub use catalogue::{SettingInfo, settings};
-pub use configuration::{Config, ConfiguredAgent, FileSdSettings, LogFormat, LogSettings};
+pub use configuration::{
+    Config, ConfiguredAgent, FileSdSettings, LogFormat, LogSettings, RuleSettings,
+};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
+pub use rules::{FileRule, read_rule_directory, read_rule_file};
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,
 };

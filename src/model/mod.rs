@@ -49,7 +49,7 @@ pub use notification::{Delivery, DeliveryOutcome, GroupState, Notification, Noti
 pub use policy::{HealthWeights, Policy};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
-    Summary, Unreadable, Visit,
+    Summary, Unreadable, Visit, downtime_ms,
 };
 pub use rule::{
     Aggregate, Condition, FlapDamping, Limit, NoData, Operator, Quorum, Rule, RuleOrigin, Season,

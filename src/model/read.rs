@@ -84,6 +84,27 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Adds a sample that lies after everything added so far. It must not be a stale marker.
+    pub fn push(&mut self, sample: Sample) {
+        self.samples += 1;
+        self.first = self.first.or(Some(sample));
+        self.last = Some(sample);
+        if sample.value.is_nan() {
+            self.nans += 1;
+            return;
+        }
+        self.sum.add(sample.value);
+        self.min = Some(
+            self.min
+                .map_or(sample.value, |min| lesser(min, sample.value)),
+        );
+        self.max = Some(
+            self.max
+                .map_or(sample.value, |max| greater(max, sample.value)),
+        );
+        self.increase.push(sample.value);
+    }
+
     /// Values that are numbers.
     pub const fn numbers(&self) -> u64 {
         self.samples - self.nans
@@ -171,6 +192,18 @@ pub struct Run {
     pub start: Timestamp,
     /// When it ended, or the last moment it is known to have lived.
     pub end: Timestamp,
+}
+
+/// Milliseconds between two moments in which no server ran: between the end of a run and the start of the next.
+/// Nothing is known of the time before the first run.
+pub fn downtime_ms(runs: &[Run], from: Timestamp, to: Timestamp) -> i64 {
+    let recent = runs
+        .windows(2)
+        .rev()
+        .take_while(|pair| pair[1].start > from);
+    recent
+        .map(|pair| pair[1].start.min(to).since(pair[0].end.max(from)).max(0))
+        .sum()
 }
 
 /// Takes one series with its times (milliseconds since the epoch) and as many values.
@@ -317,6 +350,23 @@ pub trait History: Send + Sync {
     /// Rules, open alerts, silences and what is to be told, as they are now.
     fn book(&self) -> AlertBook {
         AlertBook::default()
+    }
+
+    /// The newest sample of a series in the window, or the stale marker if that is newer.
+    fn newest(
+        &self,
+        agent: AgentNo,
+        series: SeriesNo,
+        window: Window,
+    ) -> Result<Option<Sample>, ReadError> {
+        let mut newest = None;
+        self.scan(agent, &[series], window, &mut |_, times, values| {
+            newest = times.last().zip(values.last()).map(|(time, value)| Sample {
+                time: Timestamp::from_millis(*time),
+                value: *value,
+            });
+        })?;
+        Ok(newest)
     }
 
     /// Changes whenever series of the agent come or go.

@@ -79,7 +79,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// A window of time `(from, to]`: the samples that PromQL's `[w]` sees at `to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Exclusive beginning.
     pub from: Timestamp,

@@ -14,7 +14,7 @@ use crate::{
     codec::{AgentEvent, MetricRecord},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertBook, DAY_MS, OccurrenceNo, Policy, Registration, Run,
-        SeriesKey, SeriesNo, Timestamp,
+        SeriesKey, SeriesNo, Timestamp, downtime_ms,
     },
 };
 
@@ -362,15 +362,11 @@ impl Catalog {
 
     /// Milliseconds between two moments in which no server ran.
     pub(super) fn downtime_ms(&self, from: Timestamp, to: Timestamp) -> i64 {
-        let Some(open) = self.open_run.filter(|open| *open > from) else {
-            return 0;
-        };
-        let runs = self.past_runs.iter().rev().take_while(|run| run.end > from);
-        let up: i64 = runs
-            .map(|run| run.end.min(to).since(run.start.max(from)).max(0))
-            .sum();
-        let total = open.min(to).since(from);
-        (total - up).max(0)
+        let gap_before =
+            |end: Timestamp, start: Timestamp| start.min(to).since(end.max(from)).max(0);
+        let last = self.past_runs.last().zip(self.open_run);
+        let before_this = last.map_or(0, |(run, start)| gap_before(run.end, start));
+        before_this + downtime_ms(&self.past_runs, from, to)
     }
 
     /// Forgets alerts that resolved before a moment, and the oldest resolved ones beyond the bound; returns

@@ -677,6 +677,24 @@ impl History for Moment {
         self.catalog.book.clone()
     }
 
+    fn newest(
+        &self,
+        agent: AgentNo,
+        series: SeriesNo,
+        window: Window,
+    ) -> Result<Option<Sample>, ReadError> {
+        let entry = self.catalog.agent(agent);
+        let slot = entry.and_then(|agent| agent.series.slot(series));
+        let head = self.heads.agent(agent).zip(slot);
+        let newest = head.and_then(|(head, slot)| head.series(slot)?.newest());
+        // What is newer than all blocks needs no look at them.
+        let is_newest = |s: &Sample| self.heads.is_beyond_blocks(s.time) && s.time <= window.to;
+        if let Some(sample) = newest.filter(is_newest) {
+            return Ok(Some(sample).filter(|s| window.contains(s.time)));
+        }
+        self.last_in(agent, series, window, &|_| true)
+    }
+
     fn series_mark(&self, agent: AgentNo) -> u64 {
         let entries = self.catalog.agent(agent).map(|a| a.series.entries());
         let entries = entries.unwrap_or_default();

@@ -98,6 +98,16 @@ pub struct OwnMetrics {
     pub target_file_agents: Gauge,
     /// Contents of target files that were refused.
     pub target_files_refused: Counter,
+    /// Conditions of rules that were judged.
+    pub rule_evaluations: Counter,
+    /// Seconds an evaluation of rules took.
+    pub rule_evaluation_seconds: Histogram,
+    /// Rules that could not be evaluated, counted each time.
+    pub rule_errors: Counter,
+    /// Contents of the rules directory that were refused.
+    pub rule_files_refused: Counter,
+    /// 1 while the rules directory is good, or there is none.
+    pub rule_directory_is_good: Gauge,
     /// Requests answered.
     pub http_requests: Family<RequestLabels, Counter>,
     /// Connections refused for lack of a place.
@@ -141,6 +151,11 @@ impl Default for OwnMetrics {
             target_files: Gauge::default(),
             target_file_agents: Gauge::default(),
             target_files_refused: Counter::default(),
+            rule_evaluations: Counter::default(),
+            rule_evaluation_seconds: seconds(),
+            rule_errors: Counter::default(),
+            rule_files_refused: Counter::default(),
+            rule_directory_is_good: Gauge::default(),
             http_requests: Family::default(),
             http_connections_refused: Counter::default(),
         };

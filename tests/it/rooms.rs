@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("api", 6),
     ("collect", 5),
     ("report", 5),
+    ("rules", 5),
     ("ingest", 4),
     ("store", 3),
     ("codec", 2),

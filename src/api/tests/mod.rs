@@ -68,6 +68,7 @@ impl Edge {
             ledger: Arc::new(ContactLedger::default()),
             started: START,
             ready: readiness,
+            rules: tokio::sync::watch::channel(crate::rules::RulesStatus::default()).1,
             target_files: watch::channel(TargetFiles::default()).1,
         };
         let access = Access::load(&settings).unwrap();

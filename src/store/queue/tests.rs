@@ -45,6 +45,7 @@ fn whose(command: &Command) -> String {
         Command::Append(prepared, _) => prepared.append.agent.to_string(),
         Command::Register(id, ..) | Command::Deregister { id, .. } => id.to_string(),
         Command::JudgeStale(_) => "judge".to_owned(),
+        Command::Alerting(..) => "alerting".to_owned(),
     }
 }
 

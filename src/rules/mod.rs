@@ -1,0 +1,17 @@
+//! Alert rules over durable history: conditions, evaluation, backtest.
+//!
+//! Evaluations read a view and return observations; `store` applies them to the alerts within a commit.
+
+mod backtest;
+mod baseline;
+mod bindings;
+mod condition;
+mod evaluation;
+mod names;
+mod readings;
+mod status;
+mod telling;
+
+pub use backtest::{BacktestReport, Episode, backtest};
+pub use evaluation::{Evaluated, Evaluator, Scope};
+pub use status::{DirectoryStatus, RulesStatus};
