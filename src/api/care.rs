@@ -38,6 +38,7 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
     let store = edge.context.store.clone();
     let status = blocking(move || Ok(store.status())).await?;
     let now = edge.now();
+    let book = edge.context.store.view().book();
     let time = |ms: i64| Timestamp::from_millis(ms).to_rfc3339();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -73,6 +74,11 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         "writes_problem": status.condition.problem(),
         "disk_available_bytes": status.disk_available_bytes,
         "disk_reserve_bytes": status.disk_reserve_bytes,
+        "rules": rules::status_json(&edge.context.rules.borrow(), &book),
+        "notifications": {
+            "waiting": book.outbox.values().filter(|delivery| !delivery.is_dead()).count(),
+            "dead": book.outbox.values().filter(|delivery| delivery.is_dead()).count(),
+        },
         "target_files": edge.context.target_files.borrow().to_json(),
     })))
 }

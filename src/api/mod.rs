@@ -6,6 +6,7 @@
 
 mod access;
 mod agents;
+mod alertmanager;
 mod alerts;
 mod body;
 mod care;

@@ -12,6 +12,9 @@ const QUERY_BYTES_MAX: usize = 16 << 10;
 /// In a route's list of parameters: any `label.NAME`.
 pub(super) const ANY_LABEL: &str = "label.*";
 
+/// The one parameter that may be given several times, as Alertmanager has it.
+const REPEATED: &str = "filter";
+
 /// Parameters of one request, names known and, but for labels, unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parameters(Vec<(String, String)>);
@@ -47,7 +50,7 @@ impl Parameters {
                     format!("is no parameter here; {expected}"),
                 ));
             }
-            if found.iter().any(|(n, _)| *n == name) {
+            if name != REPEATED && found.iter().any(|(n, _)| *n == name) {
                 return Err(Problem::parameter(&name, "is given twice"));
             }
             found.push((name.into_owned(), value.into_owned()));
@@ -61,6 +64,12 @@ impl Parameters {
             .iter()
             .find(|(n, _)| n == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter that may be given several times.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let of_name = self.0.iter().filter(move |(n, _)| n == name);
+        of_name.map(|(_, value)| value.as_str())
     }
 
     /// Pairs of `label.NAME=VALUE`.

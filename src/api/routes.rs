@@ -19,9 +19,9 @@ use tower_http::{
 };
 
 use super::{
-    Access, Context, Settings, access::Permission, agents, alerts, care, context::Edge, guard,
-    notifications, observe, openapi, own_metrics, parameters::ANY_LABEL, problem::Problem, push,
-    reports, rules, samples, series, silences, snapshot,
+    Access, Context, Settings, access::Permission, agents, alertmanager, alerts, care,
+    context::Edge, guard, notifications, observe, openapi, own_metrics, parameters::ANY_LABEL,
+    problem::Problem, push, reports, rules, samples, series, silences, snapshot,
 };
 
 /// One method of one path.
@@ -192,6 +192,50 @@ pub(super) fn table() -> Vec<Route> {
             Admin,
             post(notifications::retry),
         ),
+        reading(
+            "/alertmanager/api/v2/alerts",
+            &alertmanager::ALERT_PARAMETERS,
+            alertmanager::alerts,
+        ),
+        writing(
+            Method::POST,
+            "/alertmanager/api/v2/alerts",
+            Ingest,
+            post(alertmanager::post_alerts),
+        ),
+        reading(
+            "/alertmanager/api/v2/alerts/groups",
+            &alertmanager::ALERT_PARAMETERS,
+            alertmanager::groups,
+        ),
+        reading(
+            "/alertmanager/api/v2/silences",
+            &["filter"],
+            alertmanager::list_silences,
+        ),
+        writing(
+            Method::POST,
+            "/alertmanager/api/v2/silences",
+            Admin,
+            post(alertmanager::post_silence),
+        ),
+        reading(
+            "/alertmanager/api/v2/silence/{id}",
+            &[],
+            alertmanager::show_silence,
+        ),
+        writing(
+            Method::DELETE,
+            "/alertmanager/api/v2/silence/{id}",
+            Admin,
+            delete(alertmanager::expire_silence),
+        ),
+        reading(
+            "/alertmanager/api/v2/receivers",
+            &[],
+            alertmanager::receivers,
+        ),
+        reading("/alertmanager/api/v2/status", &[], alertmanager::status),
         reading("/api/v1/status", &[], care::status),
         Route {
             needs: Admin,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     alerts::{MISSING, Mistake, check_rule_name, read_rule},
-    model::{AlertSource, History, Rule, RuleOrigin, StoredRule, Timestamp, Window},
+    model::{AlertBook, AlertSource, History, Rule, RuleOrigin, StoredRule, Timestamp, Window},
     rules::{self, BacktestReport, RulesStatus},
     store::{Change, Changed},
 };
@@ -190,6 +190,26 @@ pub(super) fn report_json(report: &BacktestReport, window: Window) -> Value {
         "coverage": report.coverage,
         "series": report.series,
         "evaluations": report.evaluations,
+    })
+}
+
+/// How the evaluation of rules goes, as `/api/v1/status` shows it.
+pub(super) fn status_json(status: &RulesStatus, book: &AlertBook) -> Value {
+    let directory = status.directory.as_ref().map(|directory| {
+        json!({
+            "path": directory.path,
+            "rules": directory.rules,
+            "read_at": directory.read_at.map(Timestamp::to_rfc3339),
+            "error": directory.error,
+        })
+    });
+    json!({
+        "rules": book.rules.len(),
+        "evaluated_at": status.evaluated_at.map(Timestamp::to_rfc3339),
+        "evaluation_seconds": status.seconds,
+        "judged": status.judged,
+        "errors": status.errors,
+        "directory": directory,
     })
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod alerting;
 mod bounds;
 mod command_line;
 mod compaction;
