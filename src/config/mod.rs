@@ -9,6 +9,7 @@ mod configuration;
 mod error;
 mod file;
 mod loader;
+mod retention;
 mod setting;
 mod suggest;
 mod targets;
@@ -19,6 +20,7 @@ pub use catalogue::{SettingInfo, settings};
 pub use configuration::{Config, ConfiguredAgent, FileSdSettings, LogFormat, LogSettings};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
+pub use retention::{RETENTION_RULE_KEYS, RetentionRuleKey};
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,
 };

@@ -11,11 +11,13 @@ mod clock;
 mod counter;
 mod distribution;
 mod exact_sum;
+mod glob;
 mod id;
 mod limits;
 mod metric;
 mod policy;
 mod read;
+mod retention;
 mod series;
 mod steps;
 mod time;
@@ -28,6 +30,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use counter::Increase;
 pub use distribution::Distribution;
 pub use exact_sum::ExactSum;
+pub use glob::Glob;
 pub use id::{AgentId, AgentNo, BadAgentId, OccurrenceNo, SeriesNo};
 pub use limits::Limits;
 pub use metric::{
@@ -39,6 +42,7 @@ pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
     Summary, Unreadable, Visit,
 };
+pub use retention::{RetentionRule, is_contact, rule_of};
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub use steps::{Step, Steps};
 pub(crate) use time::seconds_to_timestamp;
