@@ -67,6 +67,8 @@ pub(super) mod meta {
     pub(in crate::store) const NEXT_SEQUENCE: &str = "next_sequence";
     /// u64: number that the next occurrence of an alert gets at least; alerts that had higher ones are gone.
     pub(in crate::store) const NEXT_OCCURRENCE: &str = "next_occurrence";
+    /// Text: how far rules of retention have been applied ([`crate::store::expiry::Marks`]).
+    pub(in crate::store) const RETENTION_MARKS: &str = "retention_marks";
     /// [`KIND`] of a database.
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
 }
