@@ -8,14 +8,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     context::{Edge, Readiness, blocking},
     problem::Problem,
 };
 use crate::{
-    model::{Timestamp, format_duration_ms},
+    model::{Glob, RetentionRule, Timestamp, format_duration_ms},
     store::{Condition, Quarantined},
 };
 
@@ -64,6 +64,7 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         "last_commit": status.last_commit_ms.map(time),
         "retention": format_duration_ms(status.retention_ms),
         "retention_seconds": status.retention_ms as f64 / 1000.0,
+        "retention_rules": status.retention_rules.iter().map(retention_rule).collect::<Vec<_>>(),
         "copy_safe_seconds": status.copy_safe_seconds,
         "copy_advice": copy_advice(status.copy_safe_seconds),
         "writes": match status.condition {
@@ -81,6 +82,20 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
         },
         "target_files": edge.context.target_files.borrow().to_json(),
     })))
+}
+
+fn retention_rule(rule: &RetentionRule) -> Value {
+    let labels = rule.labels.iter();
+    let labels: Map<String, Value> = labels
+        .map(|(name, glob)| (name.clone(), glob.as_str().into()))
+        .collect();
+    json!({
+        "metric": rule.metric.as_ref().map(Glob::as_str),
+        "agent_id": rule.agent_id.as_ref().map(Glob::as_str),
+        "labels": labels,
+        "keep": format_duration_ms(rule.keep_ms),
+        "keep_seconds": rule.keep_ms as f64 / 1000.0,
+    })
 }
 
 /// A block that cannot be read. Its day is that of its first moment: a block lies within one UTC day.

@@ -225,5 +225,8 @@ async fn open(
         format_duration_ms(config.store.retention_ms),
         format_duration_ms(config.store.alert_retention_ms),
     );
+    for (place, rule) in (1..).zip(&config.store.retention_rules) {
+        tracing::info!("retention rule {place}: {rule}");
+    }
     Ok(store)
 }

@@ -2,13 +2,17 @@
 
 use std::{collections::HashMap, ffi::OsString, path::Path};
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
     Config, ConfigError, ConfigErrors, Origin, agents,
     catalogue::SETTINGS,
     file::{Source, entries},
     rules,
+    retention,
     setting::{Draft, Setting},
     suggest::nearest,
     targets::TargetPattern,
@@ -92,10 +96,12 @@ pub fn load<K: Into<OsString>, V: Into<OsString>>(
     loader.take_environment(env);
     loader.take_flags(overrides);
     if let Some((source, (table, syntax_errors))) = &document {
-        loader.take_agents(source, table.get_ref(), !syntax_errors.is_empty());
-        if syntax_errors.is_empty() {
+        let is_torn = !syntax_errors.is_empty();
+        loader.take_agents(source, table.get_ref(), is_torn);
+        if !is_torn {
             loader.take_rules(source, table.get_ref());
         }
+        loader.take_retention_rules(source, table.get_ref(), is_torn);
         loader.take_syntax_errors(syntax_errors);
     }
     loader.finish()
@@ -110,6 +116,8 @@ pub(super) struct Loader {
     pub(super) errors: Vec<ConfigError>,
     /// Where agents of the file got their ids, in their order.
     agents_at: Vec<Origin>,
+    /// Where rules of retention got what they keep, in their order.
+    rules_at: Vec<Origin>,
 }
 
 impl Loader {
@@ -164,6 +172,9 @@ impl Loader {
 
     fn take_section(&mut self, source: &Source, section: &str, table: &DeTable<'_>) {
         for entry in entries(table) {
+            if (section, entry.key) == retention::PLACE {
+                continue;
+            }
             let setting = SETTINGS
                 .iter()
                 .find(|s| s.section() == section && s.key() == entry.key);
@@ -237,6 +248,20 @@ impl Loader {
         }
     }
 
+    fn take_retention_rules(&mut self, source: &Source, document: &DeTable<'_>, is_torn: bool) {
+        let (section, key) = retention::PLACE;
+        let Some(DeValue::Table(table)) = document.get(section).map(Spanned::get_ref) else {
+            return;
+        };
+        let Some(value) = table.get(key) else { return };
+        let mut found = retention::read(source, value, is_torn);
+        self.errors.append(&mut found.errors);
+        for (rule, at) in found.rules {
+            self.draft.config.store.retention_rules.push(rule);
+            self.rules_at.push(at);
+        }
+    }
+
     /// A line whose syntax is wrong is reported once, not also for what was made of its rest.
     fn take_syntax_errors(&mut self, syntax_errors: &[ConfigError]) {
         let line_of = |e: &ConfigError| match e.origin {
@@ -275,6 +300,9 @@ impl Loader {
         }
         self.check_agents();
         self.check_target_files();
+        if self.are_sound(&["storage.retention"]) {
+            self.check_retention_rules();
+        }
         match ConfigErrors::of(self.errors) {
             Some(errors) => Err(errors),
             None => Ok(self.draft.config),
@@ -332,6 +360,19 @@ impl Loader {
                 Err(why) => self.report(self.origin("collect.file_sd"), "collect.file_sd", why),
             }
         }
+    }
+
+    fn check_retention_rules(&mut self) {
+        let store = &self.draft.config.store;
+        let rules = store.retention_rules.iter().zip(&self.rules_at);
+        let errors = rules.filter_map(|(rule, at)| {
+            Some(ConfigError {
+                origin: at.clone(),
+                key: format!("{}.keep", retention::SECTION),
+                reason: retention::longer_than(rule, store.retention_ms)?,
+            })
+        });
+        self.errors.extend(errors);
     }
 
     fn check_agents(&mut self) {
@@ -393,7 +434,9 @@ fn unknown_section(section: &str) -> String {
 
 fn unknown_key(section: &str, key: &str) -> String {
     let own = SETTINGS.iter().filter(|s| s.section() == section);
-    let mut hint = did_you_mean(key, own.map(Setting::key));
+    let (rules_section, rules) = retention::PLACE;
+    let rules = (section == rules_section).then_some(rules);
+    let mut hint = did_you_mean(key, own.map(Setting::key).chain(rules));
     if hint.is_empty()
         && let Some(elsewhere) = SETTINGS.iter().find(|s| s.key() == key)
     {

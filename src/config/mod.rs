@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod loader;
 mod rules;
+mod retention;
 mod setting;
 mod suggest;
 mod targets;
@@ -23,6 +24,7 @@ pub use configuration::{
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
 pub use rules::{FileRule, read_rule_directory, read_rule_file};
+pub use retention::{RETENTION_RULE_KEYS, RetentionRuleKey};
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,
 };

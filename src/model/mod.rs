@@ -21,6 +21,7 @@ mod notification;
 mod policy;
 mod read;
 mod rule;
+mod retention;
 mod series;
 mod steps;
 mod time;
@@ -55,6 +56,7 @@ pub use rule::{
     Aggregate, Condition, FlapDamping, Limit, NoData, Operator, Quorum, Rule, RuleOrigin, Season,
     SeriesFilter, StoredRule,
 };
+pub use retention::{RetentionRule, is_contact, rule_of};
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub use steps::{Step, Steps};
 pub(crate) use time::seconds_to_timestamp;

@@ -315,13 +315,13 @@ pub struct SeriesFilter {
 impl SeriesFilter {
     /// Whether the agent is looked at.
     pub fn takes_agent(&self, agent: &str) -> bool {
-        self.agent.as_ref().is_none_or(|glob| glob.matches(agent))
+        self.agent.as_ref().is_none_or(|glob| glob.fits(agent))
     }
 
     /// Whether a series of an agent that is looked at is, too.
     pub fn takes_series(&self, key: &SeriesKey) -> bool {
         let fits_name = match &self.metric {
-            Some(glob) => glob.matches(key.name()),
+            Some(glob) => glob.fits(key.name()),
             None => !is_derived_metric(key.name()),
         };
         let value = |name: &str| key.label(name).unwrap_or("");

@@ -415,15 +415,21 @@ impl Committer {
         let Some(batch) = self.merger.next() else {
             return;
         };
-        if let Err(error) = self.write_batch(&batch.changes) {
-            tracing::error!(%error, "merged blocks cannot be written; they stay as they are");
-            self.give_up(&error);
+        let written = self.write_batch(&batch.changes);
+        match &written {
+            Ok(true) => self.reserve.note_deletion(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "merged blocks cannot be written; they stay as they are");
+                self.give_up(error);
+            }
         }
         // The merger may have ended meanwhile.
-        let _ = batch.written.try_send(());
+        let _ = batch.written.try_send(written.is_ok());
     }
 
-    fn write_batch(&self, batch: &[merger::Change]) -> Result<(), redb::Error> {
+    /// Tells whether samples were deleted by it.
+    fn write_batch(&self, batch: &[merger::Change]) -> Result<bool, redb::Error> {
         let mut applied = Applied::default();
         let transaction = begin(&self.shared.database())?;
         for change in batch {
@@ -436,13 +442,24 @@ impl Committer {
         for (agent, day) in &applied.days {
             inventory.change(*agent, *day, live.block_epoch);
         }
+        let catalog = Arc::clone(&live.catalog);
+        for (agent, day, series) in &applied.expired {
+            let slots = catalog.agent(*agent).map(|entry| {
+                let slots = series.iter().filter_map(|no| entry.series.slot(*no));
+                slots.collect::<Vec<usize>>()
+            });
+            let slots = slots.unwrap_or_default();
+            if live.heads.has_newest_on(*agent, &slots, *day) {
+                Arc::make_mut(&mut live.heads).forget_newest_on(*agent, &slots, *day);
+            }
+        }
         drop(live);
         let is_rebuilt = |row: RowKey| matches!(row, RowKey::Rollup { day, agent, .. } if applied.rebuilt.contains(&(day, agent)));
         self.shared.quarantine.forget(is_rebuilt);
         let metrics = &self.shared.metrics;
         metrics.merges.inc_by(applied.days.len() as u64);
         metrics.merged_bytes_written.inc_by(applied.bytes);
-        Ok(())
+        Ok(applied.has_freed)
     }
 
     /// Looks at the room on the disk, and decides whether samples are taken.

@@ -13,6 +13,7 @@ use super::{
     OpenError,
     checkpoint::Checkpoint,
     committer::begin,
+    expiry::Marks,
     file::{self, FileFacts, damaged, on_untrusted_pages, write_error},
     load::{self, Loaded},
     merge::{Applied, Extent, Merged, Task, merge, unsettled},
@@ -187,14 +188,23 @@ fn settle(
     report: &mut CompactReport,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), redb::Error> {
-    let days = unsettled(&database.begin_read()?)?;
+    let transaction = database.begin_read()?;
+    let days = unsettled(&transaction)?;
+    let marks = Marks::read(&transaction)?;
+    drop(transaction);
+    // Rules of retention are the server's; it looks through what is settled here without them.
+    if let Some(first) = days.keys().map(|(day, _)| *day).min() {
+        let transaction = begin(database)?;
+        marks.lowered(first).write(&transaction)?;
+        transaction.commit()?;
+    }
     let mut tasks: Vec<Task> = days
         .into_iter()
         .map(|((day, agent), basis)| Task {
             day,
             agent,
             extent: Extent::Day,
-            basis,
+            basis: Some(basis),
         })
         .collect();
     tasks.sort_by_key(|task| (task.day, task.agent));
@@ -204,7 +214,7 @@ fn settle(
         let Some(agent) = loaded.catalog.agent(task.agent) else {
             continue;
         };
-        match merge(&database.begin_read()?, task, agent) {
+        match merge(&database.begin_read()?, task, agent, Vec::new()) {
             Ok(merged) => {
                 report.damaged_blocks += merged.damaged.len() as u64;
                 batch.push(merged);

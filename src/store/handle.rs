@@ -18,6 +18,7 @@ use super::{
     committer::Committer,
     copies,
     draft::{Prepared, PreparedRow},
+    expiry,
     file::{self, Opened, damaged},
     head::FUTURE_MS_LIMIT,
     liveness::Sign,
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     alerts::Routing,
     model::{
-        AgentId, AgentNo, Batch, Clock, Contact, History, Registration, Timestamp,
+        AgentId, AgentNo, Batch, Clock, Contact, History, Registration, RetentionRule, Timestamp,
         format_duration_ms,
     },
     telemetry::OwnMetrics,
@@ -126,6 +127,8 @@ pub struct StoreStatus {
     pub quarantined_first: Vec<Quarantined>,
     /// Retention of samples in milliseconds.
     pub retention_ms: i64,
+    /// Series that are kept for a shorter time; the first rule that a series fits counts.
+    pub retention_rules: Vec<RetentionRule>,
     /// Time of the last commit in milliseconds since the epoch.
     pub last_commit_ms: Option<i64>,
     /// Seconds for which a plain copy that begins now is safe.
@@ -311,7 +314,10 @@ impl Store {
                     ),
                 ))
             } else {
-                None
+                let rules = &settings.retention_rules;
+                let key = append.batch.key(row);
+                expiry::refusal(rules, &append.agent, key, row.time, now)
+                    .map(|why| ("older_than_retention", why))
             };
             if let Some((reason, message)) = refused {
                 self.shared.metrics.reject(reason, 1);
@@ -517,6 +523,7 @@ impl Store {
             quarantined,
             quarantined_first,
             retention_ms: shared.settings.retention_ms,
+            retention_rules: shared.settings.retention_rules.clone(),
             last_commit_ms: live.last_commit.map(Timestamp::as_millis),
             copy_safe_seconds: shared.copy_safe_ms.load(Ordering::Relaxed) as f64 / 1000.0,
             commits: shared.commits.load(Ordering::Relaxed),

@@ -179,6 +179,24 @@ impl Heads {
         }
     }
 
+    /// Whether one of these series of an agent has its newest sample on a day.
+    pub(super) fn has_newest_on(&self, agent: AgentNo, slots: &[usize], day: i32) -> bool {
+        self.agent(agent).is_some_and(|head| {
+            let mut newest = slots.iter().filter_map(|slot| head.series(*slot)?.newest);
+            newest.any(|sample| sample.time.day() == day)
+        })
+    }
+
+    /// Forgets newest samples of these series that lie on a day, which the file no longer has.
+    pub(super) fn forget_newest_on(&mut self, agent: AgentNo, slots: &[usize], day: i32) {
+        let head = self.agent_mut(agent);
+        for slot in slots {
+            if let Some(series) = head.series.get_mut(*slot) {
+                series.newest = series.newest.filter(|s| s.time.day() != day);
+            }
+        }
+    }
+
     /// The head of an agent.
     pub(super) fn agent(&self, agent: AgentNo) -> Option<&Arc<AgentHead>> {
         self.agents.get(&agent)

@@ -1,5 +1,6 @@
 //! The merger: the thread that finds days to merge and merges them, so that the committer only has to write the
-//! outcome. It reads snapshots, holds no state that matters, and stops when the committer does.
+//! outcome; also those that hold what rules of retention no longer keep (`sweep.rs`). It reads snapshots, holds no state
+//! that matters, and stops when the committer does.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,9 @@ use redb::{ReadableDatabase, WriteTransaction};
 
 use super::{
     Condition,
+    catalog::AgentEntry,
     command::Reply,
+    expiry::{Cuts, Marks, trusted_now},
     merge::{Applied, Extent, Merged, Task, is_over, merge, rebuild_rollups, unsettled},
     shared::Shared,
     tables::UnsettledRow,
@@ -33,9 +36,9 @@ const QUIET: Duration = Duration::from_mins(10);
 /// How often it is looked whether there is something to merge.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// A day that the disk did not let be read is tried again after this; its trouble may have passed.
-const RETRY: Duration = Duration::from_hours(1);
+pub(super) const RETRY: Duration = Duration::from_hours(1);
 /// Merges up to so many bytes are written by one transaction.
-const BATCH_BYTES: usize = 1 << 20;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 
 /// What the merger wants written.
 #[derive(Debug)]
@@ -44,14 +47,16 @@ pub(super) enum Change {
     Merge(Merged),
     /// A damaged rollup makes its day unsettled.
     Rebuild(i32, AgentNo),
+    /// How far rules of retention have been applied.
+    Marks(Marks),
 }
 
 impl Change {
     /// Bytes that writing it takes.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Merge(merged) => merged.bytes(),
-            Self::Rebuild(..) => 0,
+            Self::Rebuild(..) | Self::Marks(_) => 0,
         }
     }
 
@@ -69,6 +74,7 @@ impl Change {
                 }
                 Ok(())
             }
+            Self::Marks(marks) => marks.write(transaction),
         }
     }
 }
@@ -76,7 +82,8 @@ impl Change {
 /// Changes that wait to be written, and where to say that they are.
 pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
-    pub(super) written: mpsc::SyncSender<()>,
+    /// Gets whether they were written.
+    pub(super) written: mpsc::SyncSender<bool>,
 }
 
 /// The committer's end of the merger.
@@ -102,6 +109,7 @@ impl Merger {
             is_busy: Arc::clone(&is_busy),
             seen: HashMap::new(),
             rebuilt: HashSet::new(),
+            sweep_failed: None,
         };
         let thread = std::thread::Builder::new()
             .name("merger".to_owned())
@@ -159,18 +167,20 @@ struct Seen {
 }
 
 /// The thread's state.
-struct Worker {
-    shared: Arc<Shared>,
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
     orders: mpsc::Receiver<Reply<()>>,
     batches: mpsc::SyncSender<Batch>,
-    is_busy: Arc<AtomicBool>,
+    pub(super) is_busy: Arc<AtomicBool>,
     seen: HashMap<(i32, AgentNo), Seen>,
     /// Days whose rollups were given a try.
     rebuilt: HashSet<(i32, AgentNo)>,
+    /// When rules of retention could not be applied for what the disk did.
+    pub(super) sweep_failed: Option<Instant>,
 }
 
 /// The committer has gone.
-struct Ended;
+pub(super) struct Ended;
 
 impl Worker {
     fn run(mut self) {
@@ -197,6 +207,10 @@ impl Worker {
         if matches!(*self.shared.condition.lock(), Condition::Suspended(_)) {
             return Ok(());
         }
+        // First: what is merged from here on is merged by these rules.
+        if !self.hold_marks(all)? {
+            return Ok(());
+        }
         let mut batch = self.days_to_rebuild();
         for task in self.tasks(all) {
             self.is_busy.store(true, Ordering::Relaxed);
@@ -205,10 +219,10 @@ impl Worker {
                 self.hand_over(std::mem::take(&mut batch), all)?;
             }
         }
-        if batch.is_empty() {
-            return Ok(());
+        if !batch.is_empty() {
+            self.hand_over(batch, all)?;
         }
-        self.hand_over(batch, all)
+        self.sweep(all)
     }
 
     /// Days whose rollups are damaged: they are derived, so they can be worked out anew. Once each, so that a disk that
@@ -266,7 +280,7 @@ impl Worker {
                     day: *day,
                     agent: *agent,
                     extent: extent?,
-                    basis: seen.row,
+                    basis: Some(seen.row),
                 })
             })
             .collect();
@@ -301,11 +315,12 @@ impl Worker {
         let transaction = self.shared.database().begin_read().ok()?;
         let catalog = Arc::clone(&self.shared.live.lock().catalog);
         let agent = catalog.agent(task.agent)?;
-        match merge(&transaction, task, agent) {
+        let expired = trusted_now(&self.shared).map_or_else(Vec::new, |now| {
+            Cuts::new(&self.shared.settings.retention_rules, now).expired(agent, task.day)
+        });
+        match merge(&transaction, task, agent, expired) {
             Ok(merged) => {
-                for damage in &merged.damaged {
-                    self.shared.quarantine.note(damage, agent.id.as_str());
-                }
+                self.note_damage(&merged, agent);
                 Some(merged)
             }
             Err(error) => {
@@ -320,21 +335,27 @@ impl Worker {
         }
     }
 
-    /// Has changes written, then pauses for as long as they take of the budget.
-    fn hand_over(&self, changes: Vec<Change>, in_haste: bool) -> Result<(), Ended> {
+    pub(super) fn note_damage(&self, merged: &Merged, agent: &AgentEntry) {
+        for damage in &merged.damaged {
+            self.shared.quarantine.note(damage, agent.id.as_str());
+        }
+    }
+
+    /// Has changes written, then pauses for as long as they take of the budget. Tells whether they were written.
+    pub(super) fn hand_over(&self, changes: Vec<Change>, in_haste: bool) -> Result<bool, Ended> {
         let bytes: usize = changes.iter().map(Change::bytes).sum();
         let (written, done) = mpsc::sync_channel(1);
         self.batches
             .send(Batch { changes, written })
             .map_err(|_| Ended)?;
         // An error says that the committer dropped it.
-        done.recv().map_err(|_| Ended)?;
+        let is_written = done.recv().map_err(|_| Ended)?;
         if !in_haste {
             let budget = self.shared.settings.merge_write_budget.max(1);
             std::thread::sleep(Duration::from_secs_f64(
                 (bytes as f64 / budget as f64).min(1.0),
             ));
         }
-        Ok(())
+        Ok(is_written)
     }
 }

@@ -14,6 +14,7 @@ mod compact;
 mod copies;
 mod draft;
 mod error;
+mod expiry;
 mod file;
 mod handle;
 mod head;
@@ -42,6 +43,7 @@ mod segments;
 mod settings;
 mod shared;
 mod spreads;
+mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;

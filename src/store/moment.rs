@@ -236,7 +236,7 @@ impl Moment {
                 return Ok(read(&mut Pieces::default()));
             };
             let slots: Vec<usize> = match wanted {
-                Wanted::All => (0..table.entries().len()).collect(),
+                Wanted::All | Wanted::Without(_) => (0..table.entries().len()).collect(),
                 Wanted::These(list) => list.iter().filter_map(|no| table.slot(*no)).collect(),
             };
             let entries = slots

@@ -29,6 +29,8 @@ pub(super) enum Wanted<'a> {
     All,
     /// Sorted by number.
     These(&'a [SeriesNo]),
+    /// All but these, sorted by number.
+    Without(&'a [SeriesNo]),
 }
 
 impl Wanted<'_> {
@@ -36,6 +38,7 @@ impl Wanted<'_> {
         match self {
             Self::All => true,
             Self::These(list) => list.binary_search(&no).is_ok(),
+            Self::Without(list) => list.binary_search(&no).is_err(),
         }
     }
 }
@@ -137,7 +140,7 @@ impl<'a> Pieces<'a> {
                 let Some((first, last)) = head.series(slot).and_then(SeriesHead::range) else {
                     continue;
                 };
-                if touches(first, last) {
+                if wanted.has(no) && touches(first, last) {
                     pieces.push(Piece {
                         no,
                         first,
@@ -161,6 +164,21 @@ impl<'a> Pieces<'a> {
     pub(super) fn samples_of_blocks(&self) -> usize {
         let entries = self.blocks.iter().flat_map(|(_, block)| block.entries());
         entries.map(|entry| entry.count).sum()
+    }
+
+    /// Samples in the pieces of blocks, as their directories count them.
+    pub(super) fn samples(&self) -> usize {
+        let of_blocks = self.all.iter().map(|piece| match piece.place {
+            Place::Block(_, entry) => entry.count,
+            Place::Head(_) => 0,
+        });
+        of_blocks.sum()
+    }
+
+    /// Whether a block holds one of these series, which are sorted by number.
+    pub(super) fn have_any(&self, series: &[SeriesNo]) -> bool {
+        let mut entries = self.blocks.iter().flat_map(|(_, block)| block.entries());
+        entries.any(|entry| series.binary_search(&entry.no).is_ok())
     }
 
     /// What the directory of a block says of a piece, where it does.

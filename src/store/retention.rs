@@ -1,5 +1,5 @@
 //! Deletes what is older than its retention, whole UTC days at a time, and the oldest days when the file may not
-//! take more.
+//! take more. What rules keep for a shorter time is the merger's (`sweep.rs`).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,28 +8,25 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::{
     Settings,
     committer::begin,
+    expiry::trusted_now,
     quarantine::RowKey,
     segments::days_of,
     shared::Shared,
     tables::{self, BYTES_OF_BLOCKS, BYTES_OF_ROLLUPS, Tier},
 };
-use crate::model::{AgentNo, DAY_MS, Timestamp};
+use crate::model::{AgentNo, Timestamp};
 
 /// Deletes days of blocks and rollups that lie wholly before their retention, days beyond the limit on bytes,
 /// and alerts that resolved before their retention. Tells whether samples were deleted.
-///
-/// A clock that is far ahead of the file's last commit is not trusted: a wrong date at boot must not delete
-/// history before anybody can set it right.
 pub(super) fn apply(shared: &Shared) -> Result<bool, redb::Error> {
     apply_with(shared, &shared.settings)
 }
 
 /// The same by other settings than the store's own.
 pub(super) fn apply_with(shared: &Shared, settings: &Settings) -> Result<bool, redb::Error> {
-    let Some(last_commit) = shared.live.lock().last_commit else {
+    let Some(now) = trusted_now(shared) else {
         return Ok(false);
     };
-    let now = shared.clock.now().min(last_commit.plus_millis(DAY_MS));
     let oldest_day = |retention_ms: i64| now.plus_millis(-retention_ms).day();
     let by_size = days_beyond_the_limit(shared, settings.retention_bytes, now.day())?;
     let before = oldest_day(settings.retention_ms).max(by_size.blocks_before);

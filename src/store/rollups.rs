@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::pieces::Columns;
+use super::{pieces::Columns, tables::Tier};
 use crate::{
     codec::{
         BlockError, BucketRow, Buckets, CounterBorders, DISTINCT_VALUES_MAX, Day, DayEntry,
@@ -54,6 +54,11 @@ impl DayRollups {
         self.five_minutes.push(buckets(FIVE_MINUTES_MS));
     }
 
+    /// Whether no series has anything.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.day.is_empty()
+    }
+
     /// As they are stored.
     pub(super) fn encode(mut self) -> EncodedRollups {
         self.day.sort_by_key(|(series, _)| series.no);
@@ -65,6 +70,52 @@ impl DayRollups {
             five_minutes: encode_buckets(&self.five_minutes),
         }
     }
+}
+
+impl EncodedRollups {
+    /// The rows by tier.
+    pub(super) fn into_rows(self) -> Vec<(Tier, Vec<u8>)> {
+        vec![
+            (Tier::Day, self.day),
+            (Tier::Hour, self.hours),
+            (Tier::FiveMinutes, self.five_minutes),
+        ]
+    }
+}
+
+/// A row without the series that have `expired` (ascending): `None` when it has none of them, no bytes when it has no
+/// others.
+///
+/// # Errors
+/// [`BlockError`] when the row cannot be read.
+pub(super) fn without(
+    tier: Tier,
+    row: &[u8],
+    expired: &[SeriesNo],
+) -> Result<Option<Vec<u8>>, BlockError> {
+    let stays = |no: SeriesNo| expired.binary_search(&no).is_err();
+    if tier == Tier::Day {
+        let mut all = read_day(row)?;
+        let before = all.len();
+        all.retain(|(series, _)| stays(series.no));
+        return Ok((all.len() < before).then(|| {
+            if all.is_empty() {
+                Vec::new()
+            } else {
+                encode_day(&all)
+            }
+        }));
+    }
+    let mut all = read_buckets(row)?;
+    let before = all.len();
+    all.retain(|series| stays(series.no));
+    Ok((all.len() < before).then(|| {
+        if all.is_empty() {
+            Vec::new()
+        } else {
+            encode_buckets(&all)
+        }
+    }))
 }
 
 /// Whether two rows of days tell the same, however they are encoded. Counts are compared where both have them.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     alerts::Routing,
-    model::{DAY_MS, Limits, Policy},
+    model::{DAY_MS, Limits, Policy, RetentionRule},
 };
 
 /// Settings of the store.
@@ -12,6 +12,8 @@ use crate::{
 pub struct Settings {
     /// Samples older than this are deleted, whole UTC days at a time; milliseconds (`retention`, 30 d).
     pub retention_ms: i64,
+    /// Series that are kept for a shorter time; the first rule that a series fits counts (`retention_rules`, none).
+    pub retention_rules: Vec<RetentionRule>,
     /// Samples and rollups may take so many bytes of the file; beyond it the oldest days are deleted early; 0 for no
     /// limit (`retention_size`, 0).
     pub retention_bytes: u64,
@@ -58,6 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             retention_ms: 30 * DAY_MS,
+            retention_rules: Vec::new(),
             retention_bytes: 0,
             rollup_retention_ms: 400 * DAY_MS,
             alert_retention_ms: 400 * DAY_MS,

@@ -81,6 +81,8 @@ pub(super) mod meta {
     pub(in crate::store) const NEXT_OCCURRENCE: &str = "next_occurrence";
     /// u64: place in the outbox that the next delivery gets at least; those that had higher ones are delivered.
     pub(in crate::store) const NEXT_DELIVERY: &str = "next_delivery";
+    /// Text: how far rules of retention have been applied ([`crate::store::expiry::Marks`]).
+    pub(in crate::store) const RETENTION_MARKS: &str = "retention_marks";
     /// [`KIND`] of a database.
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
 }

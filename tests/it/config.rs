@@ -12,7 +12,10 @@ use std::{
 };
 
 use longwatch::{
-    config::{AGENT_KEYS, Config, LogFormat, Origin, Overrides, SettingInfo, load, settings},
+    config::{
+        AGENT_KEYS, Config, LogFormat, Origin, Overrides, RETENTION_RULE_KEYS, SettingInfo, load,
+        settings,
+    },
     model::{DAY_MS, RegistrationSource},
 };
 use tracing::level_filters::LevelFilter;
@@ -251,6 +254,108 @@ agent_id = 'longwatch'
 }
 
 #[test]
+fn retention_rules_are_read_in_order() {
+    let config = read(
+        "\
+[storage]
+retention = '30d'
+[[storage.retention_rules]]
+metric = 'debug_*'
+keep = '1d'
+[[storage.retention_rules]]
+agent_id = 'web-*'
+labels = { zone = 'b', env = 'd*' }
+keep = '30d'
+",
+    );
+    let rules = config.store.retention_rules.iter();
+    let rules: Vec<String> = rules.map(ToString::to_string).collect();
+    assert_eq!(
+        rules,
+        [
+            "metric \"debug_*\": 24h",
+            "agent_id \"web-*\", label \"env\" \"d*\", label \"zone\" \"b\": 30d"
+        ]
+    );
+}
+
+#[test]
+fn mistakes_in_retention_rules_are_reported_with_their_places() {
+    let text = "\
+[storage]
+retention = '10d'
+[[storage.retention_rules]]
+metric = 'a'
+keep = '11d'
+[[storage.retention_rules]]
+keep = '1d'
+[[storage.retention_rules]]
+metric = ''
+agent_id = 7
+labels = { zone = 1, env = '' }
+keep = '5m'
+[[storage.retention_rules]]
+labels = 'zone=b'
+matric = 'a'
+metric = 'a'
+[[storage.retention_rules]]
+labels = {}
+keep = 7
+[[storage.retention_rules]]
+metric = 'up'
+keep = '1d'
+";
+    let expected = [
+        "5:8: storage.retention_rules.keep: 11d is longer than storage.retention (10d), which a rule can only shorten",
+        "6:1: storage.retention_rules: says of no series: give `metric`, `agent_id` or `labels`",
+        "9:10: storage.retention_rules.metric: must not be empty: expected a metric's name",
+        "10:12: storage.retention_rules.agent_id: expected an agent id, found an integer",
+        "11:19: storage.retention_rules.labels.zone: expected a label's value, found an integer",
+        "11:28: storage.retention_rules.labels.env: must not be empty: expected a label's value",
+        "12:8: storage.retention_rules.keep: must be between 1h and 36500d, not 5m",
+        "13:1: storage.retention_rules.keep: is missing",
+        "14:10: storage.retention_rules.labels: expected a table, found text",
+        "15:1: storage.retention_rules.matric: unknown key; did you mean `metric`?",
+        "17:1: storage.retention_rules: says of no series: give `metric`, `agent_id` or `labels`",
+        "19:8: storage.retention_rules.keep: expected a duration such as \"30s\", \"5m\", \"24h\", \"7d\", found an integer",
+        "21:10: storage.retention_rules.metric: says when agents were reached: it is kept for storage.retention, so that the past does not look like silence",
+    ];
+    assert_eq!(errors(text).join("\n"), expected.join("\n"));
+    // A flag may shorten what rules are held against.
+    let rule = "[[storage.retention_rules]]\nmetric = 'a'\nkeep = '20d'\n";
+    assert_eq!(read(rule).store.retention_rules.len(), 1);
+    let file = file(rule);
+    let shorter = Overrides {
+        retention: Some("3d".to_owned()),
+        ..Overrides::default()
+    };
+    let error = load(Some(&file.path), NO_ENV, &shorter).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains(
+            ":3:8: storage.retention_rules.keep: 20d is longer than storage.retention (3d)"
+        ),
+        "{error}"
+    );
+    for (text, expected) in [
+        (
+            "[storage]\nretention_rules = '7d'\n",
+            "2:19: storage.retention_rules: expected sections [[storage.retention_rules]], found text",
+        ),
+        (
+            "[storage]\nretention_rules = [7]\n",
+            "2:20: storage.retention_rules: expected a table, found an integer",
+        ),
+        (
+            "[[storage.retention_rule]]\nkeep = '7d'\n",
+            "1:11: storage.retention_rule: unknown key; did you mean `retention_rules`?",
+        ),
+    ] {
+        assert_eq!(errors(text), [expected], "{text}");
+    }
+}
+
+#[test]
 fn settings_are_checked_together() {
     for (text, expected) in [
         (
@@ -450,6 +555,10 @@ fn the_reference_says_what_the_settings_are() {
     for key in AGENT_KEYS {
         writeln!(text, "| `{}` | {} | {} |", key.key, key.form, key.meaning).unwrap();
     }
+    text.push_str(include_str!("config/retention_rules.md"));
+    for key in RETENTION_RULE_KEYS {
+        writeln!(text, "| `{}` | {} | {} |", key.key, key.form, key.meaning).unwrap();
+    }
     check_document("docs/configuration.md", &text);
 }
 
@@ -475,9 +584,10 @@ fn the_example_file_shows_every_setting_at_its_default() {
         }
     }
     text.push_str(include_str!("config/example_agents.toml"));
+    text.push_str(include_str!("config/example_retention_rules.toml"));
     check_document("packaging/longwatch.toml", &text);
 
-    // As it is, and with every default and the example agent switched on, it says what nothing says.
+    // As it is, and with every default, the example agent and the example rule switched on, it says what nothing says.
     let live: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -488,6 +598,7 @@ fn the_example_file_shows_every_setting_at_its_default() {
     for text in [text, live] {
         let mut config = read(&text);
         config.agents.clear();
+        config.store.retention_rules.clear();
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 }

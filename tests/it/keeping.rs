@@ -127,6 +127,107 @@ async fn a_month_is_compacted_and_expires_by_age_and_by_bytes() {
     server.run(&["db", "verify", "live.redb"]).ok();
 }
 
+const RULE: &str = "[[storage.retention_rules]]\nmetric = \"debug_*\"\nlabels = { env = \"dev\" }\nkeep = \"3d\"\n";
+
+/// Pushes twelve days of three series, a sample an hour, and returns their end.
+async fn twelve_days(server: &Server) -> i64 {
+    let end = now_ms() / STEP_MS * STEP_MS;
+    let metrics: Vec<Value> = (0..12 * 24)
+        .flat_map(|hour| {
+            let time = rfc3339(end - hour * 3_600_000);
+            let value = (hour % 50) as f64 / 2.0;
+            [
+                json!({"name": "debug_calls", "value": value, "timestamp": time, "labels": {"env": "dev"}}),
+                json!({"name": "debug_calls", "value": value, "timestamp": time, "labels": {"env": "prod"}}),
+                json!({"name": "system_cpu_usage", "value": value, "timestamp": time}),
+            ]
+        })
+        .collect();
+    let told = server.push("old-hand", &json!(metrics)).await;
+    assert_eq!(told["rejected"], 0, "{told}");
+    end
+}
+
+/// Samples of a series of the agent, as `/api/v1/series` counts them.
+async fn counted(server: &Server, metric: &str, env: Option<&str>) -> u64 {
+    let query = format!("/api/v1/series?agent_id=old-hand&metric_name={metric}&from=-40d");
+    let answer = server.get_json(&query).await;
+    let series = answer["series"].as_array().unwrap().iter();
+    let of_env = series.filter(|s| s["labels"]["env"].as_str() == env);
+    of_env.map(|s| s["samples"].as_u64().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_shortens_what_its_series_are_kept() {
+    let mut server = Server::start();
+    let end = twelve_days(&server).await;
+    // Of a time before its registration a report does not know the agent.
+    let to = rfc3339(now_ms());
+    assert_eq!(counted(&server, "debug_calls", Some("dev")).await, 12 * 24);
+    server.kill();
+    server.run(&["db", "compact", "live.redb"]).ok();
+    let before: Value = serde_json::from_slice(&report_of_the_month(&server, &to)).unwrap();
+
+    let config = server.folder().join("longwatch.toml");
+    fs::write(&config, format!("{QUIET}{RULE}")).unwrap();
+    server.restart();
+    // Since the first day that is kept began.
+    let kept_from = (end - 3 * DAY_MS).div_euclid(DAY_MS) * DAY_MS;
+    let kept = ((end - kept_from) / 3_600_000 + 1) as u64;
+    eventually("what the rule does not keep to go", async || {
+        let left = counted(&server, "debug_calls", Some("dev")).await;
+        // Midnight may pass meanwhile.
+        (left == kept || left + 24 == kept).then_some(())
+    })
+    .await;
+    assert_eq!(counted(&server, "debug_calls", Some("prod")).await, 12 * 24);
+    assert_eq!(counted(&server, "system_cpu_usage", None).await, 12 * 24);
+    let status = server.get_json("/api/v1/status").await;
+    assert_eq!(
+        status["retention_rules"],
+        json!([{"metric": "debug_*", "agent_id": null, "labels": {"env": "dev"}, "keep": "3d", "keep_seconds": 259_200.0}])
+    );
+    // What is late for its rule is refused, and told why.
+    let late = rfc3339(end - 4 * DAY_MS);
+    let told = server
+        .push(
+            "old-hand",
+            &json!([
+                {"name": "debug_calls", "value": 1, "timestamp": late, "labels": {"env": "dev"}},
+                {"name": "debug_calls", "value": 1, "timestamp": late, "labels": {"env": "prod"}},
+            ]),
+        )
+        .await;
+    assert_eq!(
+        (&told["accepted"], &told["rejected"]),
+        (&json!(1), &json!(1)),
+        "{told}"
+    );
+    assert!(told.to_string().contains("retention rule 1"), "{told}");
+    let (exit, log) = server.terminate();
+    assert_eq!(exit.code(), Some(0), "{log}");
+    assert!(
+        log.contains("retention rule 1: metric \"debug_*\""),
+        "{log}"
+    );
+
+    // The file holds, and a report from it says what is left.
+    server.run(&["db", "verify", "live.redb"]).ok();
+    let after: Value = serde_json::from_slice(&report_of_the_month(&server, &to)).unwrap();
+    let total = |report: &Value| {
+        let of_agent = &report["performance_report"]["agent_performance"]["old-hand"];
+        of_agent["total_metrics"].as_u64().unwrap()
+    };
+    let gone = total(&before) - total(&after);
+    // The late one took the place of another.
+    assert!(
+        [12 * 24 - kept, 13 * 24 - kept].contains(&gone),
+        "{gone}, {kept} kept"
+    );
+    server.run(&["db", "compact", "live.redb"]).ok();
+    server.run(&["db", "verify", "live.redb"]).ok();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_files_that_nobody_uses_are_compacted() {
     let server = Server::start();

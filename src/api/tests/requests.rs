@@ -463,6 +463,7 @@ async fn care_of_process_and_file() {
     let status = edge.get("/api/v1/status").await.json(200);
     assert_eq!(status["uptime_seconds"], 90.0);
     assert!(status["schema_version"].is_u64() && status["retention"].is_string());
+    assert_eq!(status["retention_rules"], json!([]));
 
     let copy = edge.get("/api/v1/admin/snapshot").await;
     assert_eq!(copy.status, 200);

@@ -7,7 +7,7 @@ use redb::ReadableDatabase;
 
 use super::{
     disk::{Fault, SimulatedDisk},
-    model::{Model, NOW, append_to, check, open, open_with},
+    model::{Model, NOW, append_to, check, expire, open, open_with, read, with_rules},
 };
 use crate::{
     model::{DAY_MS, ManualClock, Timestamp, Window},
@@ -28,7 +28,7 @@ fn everything() -> Window {
     Window::until(Timestamp::from_millis(NOW + 600_000))
 }
 
-/// Three days of two agents in many small blocks, one of the days settled and unsettled again, and a log.
+/// Three days of three agents in many small blocks, one of the days settled and unsettled again, and a log.
 fn furnished(settings: &Settings) -> (SimulatedDisk, Model) {
     let disk = SimulatedDisk::default();
     let store = open(&disk, settings.clone());
@@ -44,7 +44,7 @@ fn furnished(settings: &Settings) -> (SimulatedDisk, Model) {
     };
     for day in [19_997, 19_998, 19_999] {
         for part in 0..4 {
-            for agent in 0..2 {
+            for agent in 0..3 {
                 put(&store, agent, day * DAY_MS + part * 20 * 60_000, 20);
             }
             store.checkpoint_blocking().unwrap();
@@ -149,6 +149,58 @@ fn retention_that_is_cut_off_goes_on_later() {
             let store = open_with(left, settings.clone(), clock());
             retention::apply(store.shared()).unwrap();
             check(&*store.view(), &model, everything());
+            store.close_blocking().unwrap();
+        },
+    );
+}
+
+/// The same disk with everything in merged blocks and rollups.
+fn settled(image: &SimulatedDisk) -> SimulatedDisk {
+    let store = open(image, Settings::default());
+    store.settle_blocking().unwrap();
+    store.close_blocking().unwrap();
+    drop(store);
+    SimulatedDisk::of(image.bytes())
+}
+
+/// Samples of an agent's day, by series.
+fn of_day(model: &Model, agent: u8, day: i64) -> Vec<((u8, u8), i64, u64)> {
+    let series = model.iter().filter(|(key, _)| key.0 == agent);
+    let samples = series.flat_map(|(key, samples)| {
+        let of_day = samples.range(day * DAY_MS..(day + 1) * DAY_MS);
+        of_day.map(|(time, value)| (*key, *time, value.to_bits()))
+    });
+    samples.collect()
+}
+
+#[test]
+fn rules_that_are_cut_off_leave_days_as_they_were_or_swept() {
+    let (image, whole) = furnished(&Settings::default());
+    let image = settled(&image);
+    let mut swept = whole.clone();
+    expire(&mut swept);
+    at_every_moment(
+        &image,
+        |disk| open(disk, with_rules()),
+        |store| {
+            // It is cut off, so it may fail.
+            let _ = store.settle_blocking();
+        },
+        |left| {
+            let store = open(left, Settings::default());
+            let found = read(&*store.view());
+            for agent in 0..3 {
+                for day in 19_997..=20_000 {
+                    let found = of_day(&found, agent, day);
+                    let states = [&whole, &swept].map(|model| of_day(model, agent, day));
+                    assert!(states.contains(&found), "agent {agent}, day {day}");
+                }
+            }
+            store.close_blocking().unwrap();
+            drop(store);
+            let store = open(left, with_rules());
+            store.settle_blocking().unwrap();
+            check(&*store.view(), &swept, everything());
             store.close_blocking().unwrap();
         },
     );

@@ -8,4 +8,5 @@ mod model;
 mod pressure;
 mod quarantine;
 mod rollups;
+mod rules;
 mod scenarios;

@@ -9,9 +9,9 @@ use redb::ReadableDatabase;
 use super::disk::SimulatedDisk;
 use crate::{
     model::{
-        AgentId, AgentNo, Asked, Batch, BucketFold, DAY_MS, ExactSum, History, Increase,
-        ManualClock, STALE_MARKER, Sample, SeriesNo, Spread, Summary, Timestamp, Window,
-        is_stale_marker, names,
+        AgentId, AgentNo, Asked, Batch, BucketFold, DAY_MS, ExactSum, Glob, History, Increase,
+        ManualClock, RetentionRule, STALE_MARKER, Sample, SeriesNo, Spread, Summary, Timestamp,
+        Window, is_stale_marker, names,
     },
     store::{
         Append, Settings, Store, Urgency, WriteError,
@@ -93,6 +93,49 @@ fn any_value() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// Rules under which days of the model expire: [`metric`] 1 everywhere, and all of agent 2.
+pub(super) fn rules() -> Vec<RetentionRule> {
+    let rule = |metric: Option<String>, agent_id: Option<String>, keep_ms| RetentionRule {
+        metric: metric.map(Glob::new),
+        agent_id: agent_id.map(Glob::new),
+        labels: Vec::new(),
+        keep_ms,
+    };
+    vec![
+        rule(Some(metric(1)), None, KEPT_OF_METRIC_1_MS),
+        rule(None, Some("*-2".to_owned()), KEPT_OF_AGENT_2_MS),
+    ]
+}
+
+const KEPT_OF_METRIC_1_MS: i64 = 2 * DAY_MS;
+const KEPT_OF_AGENT_2_MS: i64 = DAY_MS;
+
+pub(super) fn with_rules() -> Settings {
+    Settings {
+        retention_rules: rules(),
+        ..Settings::default()
+    }
+}
+
+/// How long [`rules`] keep a series of the model.
+fn kept_ms(agent: u8, metric: u8) -> Option<i64> {
+    match (agent, metric) {
+        (_, 1) => Some(KEPT_OF_METRIC_1_MS),
+        (2, _) => Some(KEPT_OF_AGENT_2_MS),
+        _ => None,
+    }
+}
+
+/// Takes out of the model what expires by [`rules`].
+pub(super) fn expire(model: &mut Model) {
+    for ((agent, metric), samples) in model {
+        if let Some(kept_ms) = kept_ms(*agent, *metric) {
+            let first = (NOW - kept_ms).div_euclid(DAY_MS);
+            samples.retain(|time, _| time.div_euclid(DAY_MS) >= first);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append {
@@ -112,6 +155,8 @@ enum Step {
     /// Merges everything and works out rollups.
     Settle,
     Reopen,
+    /// Reopens with [`rules`] or without, and settles, so that they are applied.
+    Rules(bool),
     CutPower(u64),
 }
 
@@ -126,6 +171,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::MergeRecent),
         2 => Just(Step::Settle),
         1 => Just(Step::Reopen),
+        2 => any::<bool>().prop_map(Step::Rules),
         2 => any::<u64>().prop_map(Step::CutPower),
     ]
 }
@@ -144,12 +190,19 @@ pub(super) fn append_to(
     agent_no: u8,
     samples: &[(u8, i64, f64)],
 ) -> Result<(), WriteError> {
+    let has_rules = !store.shared().settings.retention_rules.is_empty();
+    let mut refused = 0;
     let mut batch = Batch::new();
     for (metric_no, time, value) in samples {
         let time_stamp = Timestamp::from_millis(*time);
         batch
             .push(&metric(*metric_no), &mut [], time_stamp, *value)
             .unwrap();
+        let kept_ms = kept_ms(agent_no, *metric_no).filter(|_| has_rules);
+        if kept_ms.is_some_and(|kept_ms| *time < NOW - kept_ms) {
+            refused += 1;
+            continue;
+        }
         model
             .entry((agent_no, *metric_no))
             .or_default()
@@ -163,7 +216,7 @@ pub(super) fn append_to(
     })?;
     assert_eq!(
         (appended.accepted, appended.rejected.len()),
-        (samples.len(), 0)
+        (samples.len() - refused, refused)
     );
     Ok(())
 }
@@ -178,9 +231,10 @@ pub(super) fn merge_recent(store: &Store) {
             day,
             agent,
             extent: Extent::Recent,
-            basis,
+            basis: Some(basis),
         };
-        let merged = merge(&read(), task, catalog.agent(agent).unwrap()).unwrap();
+        let entry = catalog.agent(agent).unwrap();
+        let merged = merge(&read(), task, entry, Vec::new()).unwrap();
         let transaction = begin(&shared.database()).unwrap();
         merged.write(&transaction, &mut Applied::default()).unwrap();
         transaction.commit().unwrap();
@@ -208,6 +262,20 @@ fn series_of(view: &dyn History) -> BTreeMap<(u8, u8), (AgentNo, SeriesNo)> {
         }
     }
     found
+}
+
+/// All samples of a view, as the model has them.
+pub(super) fn read(view: &dyn History) -> Model {
+    let mut model = Model::new();
+    for (key, (agent, no)) in series_of(view) {
+        let samples = model.entry(key).or_default();
+        let everything = Window::until(Timestamp::MAX);
+        view.scan(agent, &[no], everything, &mut |_, times, values| {
+            samples.extend(times.iter().copied().zip(values.iter().copied()));
+        })
+        .unwrap();
+    }
+    model
 }
 
 /// To the digit where drops were seen one by one; else drops of a stretch may have been rounded together.
@@ -343,7 +411,8 @@ proptest! {
         windows in prop::collection::vec((any_time(), any_time()), 3),
     ) {
         let mut disk = SimulatedDisk::default();
-        let mut store = open(&disk, Settings::default());
+        let mut settings = Settings::default();
+        let mut store = open(&disk, settings.clone());
         let mut model = Model::new();
         let everything = Window::until(Timestamp::from_millis(NOW + 600_000));
         for step in steps {
@@ -361,12 +430,22 @@ proptest! {
                 Step::Reopen => {
                     store.close_blocking().unwrap();
                     drop(store);
-                    store = open(&disk, Settings::default());
+                    store = open(&disk, settings.clone());
+                }
+                Step::Rules(are_set) => {
+                    store.close_blocking().unwrap();
+                    drop(store);
+                    settings = if are_set { with_rules() } else { Settings::default() };
+                    store = open(&disk, settings.clone());
+                    store.settle_blocking().unwrap();
+                    if are_set {
+                        expire(&mut model);
+                    }
                 }
                 Step::CutPower(kept) => {
                     disk = disk.cut_power(kept);
                     drop(store);
-                    store = open(&disk, Settings::default());
+                    store = open(&disk, settings.clone());
                 }
             }
             check(&*store.view(), &model, everything);
