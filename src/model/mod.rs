@@ -34,7 +34,7 @@ pub use metric::{
     MetricKind, STALE_MARKER, Sample, UnknownKind, greater, is_derived_metric, is_stale_marker,
     lesser, names,
 };
-pub use policy::{HealthWeights, Policy};
+pub use policy::{HealthWeights, Policy, STALE_AFTER_MS_MIN};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
     Summary, Unreadable, Visit,
