@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{
     context::{Edge, Readiness, blocking},
     problem::Problem,
+    rules,
 };
 use crate::{
     model::{Glob, RetentionRule, Timestamp, format_duration_ms},

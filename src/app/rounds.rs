@@ -16,7 +16,7 @@ const SCORE_INTERVAL: Duration = Duration::from_mins(1);
 /// The first scores are recorded so soon after the start, when the first scrapes are in.
 const SCORE_DELAY: Duration = Duration::from_secs(10);
 /// Agents that went silent are looked for so often.
-const STALE_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const STALE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Records `agent_health_score` of every agent, over the policy's window, until `shutdown`.
 pub(super) async fn record_scores(
@@ -73,11 +73,16 @@ fn scores(view: &dyn History, now: Timestamp) -> Vec<(AgentId, f64)> {
 }
 
 /// Raises and resolves health alerts that time alone decides, until `shutdown`.
-pub(super) async fn judge_stale(store: Store, shutdown: CancellationToken) {
-    let mut ticks = interval_at(Instant::now() + STALE_INTERVAL, STALE_INTERVAL);
+pub(super) async fn judge_stale(store: Store, every: Duration, shutdown: CancellationToken) {
+    let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while tick(&mut ticks, &shutdown).await {
-        if let Err(error) = store.judge_stale().await
+        // It waits for contacts that wait, for seconds. An end of the server does not wait for it.
+        let judged = tokio::select! {
+            () = shutdown.cancelled() => return,
+            judged = store.judge_stale() => judged,
+        };
+        if let Err(error) = judged
             && !error.is_passing()
         {
             tracing::warn!(%error, "silent agents could not be judged");
@@ -90,5 +95,43 @@ async fn tick(ticks: &mut tokio::time::Interval, shutdown: &CancellationToken) -
     tokio::select! {
         () = shutdown.cancelled() => false,
         _ = ticks.tick() => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::SystemClock,
+        store::Settings,
+        telemetry::{By, OwnMetrics},
+    };
+
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_a_judgement() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            scrape_commit_delay_ms: 3_600_000,
+            disk_reserve: Some(0),
+            ..Settings::default()
+        };
+        let metrics: Arc<OwnMetrics> = Arc::default();
+        let path = folder.path().join("test.redb");
+        let opened = Store::open(&path, settings, Arc::new(SystemClock), Arc::clone(&metrics));
+        let store = opened.unwrap();
+        let shutdown = CancellationToken::new();
+        let every = Duration::from_millis(1);
+        let judging = tokio::spawn(judge_stale(store.clone(), every, shutdown.clone()));
+        let waiting = metrics
+            .queue_length
+            .get_or_create(&By { by: "control" })
+            .clone();
+        while waiting.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+        let ended = tokio::time::timeout(Duration::from_mins(1), judging).await;
+        ended.unwrap().unwrap();
+        store.close().await.unwrap();
     }
 }

@@ -146,7 +146,11 @@ impl Running {
             Arc::clone(&clock),
             shutdown.clone(),
         ));
-        tasks.spawn(rounds::judge_stale(store.clone(), shutdown.clone()));
+        tasks.spawn(rounds::judge_stale(
+            store.clone(),
+            rounds::STALE_INTERVAL,
+            shutdown.clone(),
+        ));
 
         ready.send_replace(Readiness::Ready);
         tracing::info!("listening on {scheme}://{address}");

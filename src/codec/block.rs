@@ -36,6 +36,10 @@ pub const STATISTICS_SAMPLES_MIN: usize = 16;
 /// Samples of one series in one block; also bounds what a damaged count may allocate.
 pub const SERIES_SAMPLES_MAX: usize = 1 << 16;
 
+/// Times of all columns of a block, which are kept while it is read: those of a group of 64 series none of which
+/// shares its own. Bounds what damaged counts may allocate (32 MiB).
+const COLUMN_TIMES_MAX: usize = 64 * SERIES_SAMPLES_MAX;
+
 const DIRECTORY_CUT_OFF: Corrupt = Corrupt::new("a block's directory is cut off");
 
 /// Why a block could not be read.
@@ -397,12 +401,16 @@ impl<'a> Block<'a> {
 
     fn read_directory(&mut self, directory: &[u8], directory_end: usize) -> Result<(), Corrupt> {
         let mut rest = directory;
-        let mut at = 0;
+        let (mut at, mut column_times) = (0, 0);
         let columns = varint::take_u64(&mut rest)? as usize;
         for _ in 0..columns.min(directory.len()) {
             let (count, first, last) = take_range(&mut rest)?;
             let bytes = varint::take_u64(&mut rest)? as usize;
             let (start, end) = advance(&mut at, bytes, self.data.len())?;
+            column_times += count;
+            if column_times > COLUMN_TIMES_MAX {
+                return Err(Corrupt::new("a block has an impossible number of times"));
+            }
             self.columns.push(TimeColumn {
                 count,
                 first,
@@ -415,7 +423,7 @@ impl<'a> Block<'a> {
         self.entries.reserve(series.min(directory.len() / 4));
         let mut no = 0u64;
         for _ in 0..series.min(directory.len()) {
-            no += varint::take_u64(&mut rest)?;
+            no = no.saturating_add(varint::take_u64(&mut rest)?);
             let no = SeriesNo(
                 u32::try_from(no).map_err(|_| Corrupt::new("a series number is too large"))?,
             );

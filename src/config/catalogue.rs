@@ -12,7 +12,7 @@ use super::{
     agents::TIMEOUT_MS,
     setting::{Draft, Field, Kind, Setting, TextField},
 };
-use crate::model::{AgentId, DAY_MS, INTERVAL_MS};
+use crate::model::{AgentId, DAY_MS, INTERVAL_MS, STALE_AFTER_MS_MIN};
 use crate::store::FUTURE_MS_LIMIT;
 
 /// A setting as documents show it.
@@ -92,6 +92,8 @@ macro_rules! setting {
 }
 
 const MINUTE_MS: i64 = 60_000;
+/// Contacts that wait longer would let readers call agents stale that are not.
+const SCRAPE_COMMIT_DELAY_MS_MAX: i64 = STALE_AFTER_MS_MIN / 2;
 const YEAR_MS: i64 = 365 * DAY_MS;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -276,9 +278,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "storage.scrape_commit_delay",
-        duration(0, 5 * MINUTE_MS),
+        duration(0, SCRAPE_COMMIT_DELAY_MS_MAX),
         store.scrape_commit_delay_ms as i64,
-        "Scraped samples share a commit for at most so long; pushes never wait for it."
+        "Scraped samples, and judging who is silent, share a commit for at most so long; pushes never wait for it."
     ),
     setting!(
         "storage.commit_write_budget",
@@ -648,7 +650,7 @@ mod tests {
                 },
             };
             let given = match setting.name {
-                "http.header_timeout" | "storage.scrape_commit_delay" => "77s".to_owned(),
+                "http.header_timeout" => "77s".to_owned(),
                 "http.body_timeout" | "collect.scrape_timeout" => "78s".to_owned(),
                 _ => given,
             };

@@ -9,8 +9,8 @@ mod configuration;
 mod error;
 mod file;
 mod loader;
-mod rules;
 mod retention;
+mod rules;
 mod setting;
 mod suggest;
 mod targets;
@@ -23,8 +23,8 @@ pub use configuration::{
 };
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
-pub use rules::{FileRule, read_rule_directory, read_rule_file};
 pub use retention::{RETENTION_RULE_KEYS, RetentionRuleKey};
+pub use rules::{FileRule, read_rule_directory, read_rule_file};
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,
 };

@@ -20,8 +20,8 @@ mod metric;
 mod notification;
 mod policy;
 mod read;
-mod rule;
 mod retention;
+mod rule;
 mod series;
 mod steps;
 mod time;
@@ -47,16 +47,16 @@ pub use metric::{
     lesser, names,
 };
 pub use notification::{Delivery, DeliveryOutcome, GroupState, Notification, NotifiedAlert};
-pub use policy::{HealthWeights, Policy};
+pub use policy::{HealthWeights, Policy, STALE_AFTER_MS_MIN};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
     Summary, Unreadable, Visit, downtime_ms,
 };
+pub use retention::{RetentionRule, is_contact, rule_of};
 pub use rule::{
     Aggregate, Condition, FlapDamping, Limit, NoData, Operator, Quorum, Rule, RuleOrigin, Season,
     SeriesFilter, StoredRule,
 };
-pub use retention::{RetentionRule, is_contact, rule_of};
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub use steps::{Step, Steps};
 pub(crate) use time::seconds_to_timestamp;

@@ -59,7 +59,7 @@ pub struct Policy {
 }
 
 /// Never stale sooner than this, however short the interval, in milliseconds.
-const STALE_AFTER_MS_MIN: i64 = 30_000;
+pub const STALE_AFTER_MS_MIN: i64 = 30_000;
 /// Agents that only push are stale after this, in milliseconds.
 const STALE_AFTER_MS_PUSH: i64 = 90_000;
 

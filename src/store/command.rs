@@ -124,9 +124,22 @@ impl Command {
         }
     }
 
-    /// Whether it must not wait for others to share its commit.
+    /// Whether it must not wait for others to share its commit. A judgement may: it mostly changes nothing, and
+    /// the contacts that wait are what it is about.
     pub(super) fn is_urgent(&self) -> bool {
-        !matches!(self, Self::Append(prepared, _) if prepared.append.urgency == Urgency::Relaxed)
+        match self {
+            Self::Append(prepared, _) => prepared.append.urgency != Urgency::Relaxed,
+            Self::Register(..) | Self::Deregister { .. } | Self::Alerting(..) => true,
+            Self::JudgeStale(_) => false,
+        }
+    }
+
+    /// The agent that it tells a contact with.
+    pub(super) fn heard(&self) -> Option<&AgentId> {
+        match self {
+            Self::Append(prepared, _) if prepared.tells_contact() => Some(&prepared.append.agent),
+            _ => None,
+        }
     }
 
     pub(super) fn load(&self) -> Load {

@@ -636,9 +636,9 @@ fn draw_up(
         });
         portion.is_late = began.elapsed() >= DRAFT_TIME_MAX;
     }
-    // Last, so that no agent is called silent whose contact is in this very commit.
+    // Last, so that no agent is called silent whose contact is in this very commit, or in what is left for the next.
     if is_to_judge {
-        draft.judge_all(known);
+        draft.judge_all(&queue.agents_heard(), known);
     }
     outcomes
 }

@@ -36,6 +36,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Whether it tells of a contact with the agent.
+    pub(super) fn tells_contact(&self) -> bool {
+        self.append.contact.is_some() || self.rows.iter().any(|row| row.sign.is_some())
+    }
+
     /// Bytes of memory that it takes.
     pub(super) fn bytes(&self) -> usize {
         let batch = &self.append.batch;
@@ -489,12 +494,17 @@ impl<'a> Draft<'a> {
         self.judge(agent, known);
     }
 
-    /// Raises and resolves the health alerts of all registered agents by what is known of them now.
-    pub(super) fn judge_all(&mut self, known: &mut dyn FnMut(AgentNo) -> Liveness) {
+    /// Raises and resolves the health alerts of registered agents by what is known of them now. Not those of agents
+    /// that were `heard` of meanwhile: they are judged when their contact is written.
+    pub(super) fn judge_all(
+        &mut self,
+        heard: &HashSet<AgentId>,
+        known: &mut dyn FnMut(AgentNo) -> Liveness,
+    ) {
         let registered: Vec<AgentNo> = self
             .catalog
             .agents()
-            .filter(|(_, entry)| entry.registration().is_some())
+            .filter(|(_, entry)| entry.registration().is_some() && !heard.contains(&entry.id))
             .map(|(no, _)| no)
             .collect();
         for agent in registered {

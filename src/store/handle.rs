@@ -383,7 +383,8 @@ impl Store {
         .await
     }
 
-    /// Raises or resolves health alerts that time alone decides (stale agents). Called every few seconds.
+    /// Raises or resolves health alerts that time alone decides (stale agents). Called every few seconds; waits like
+    /// [`Urgency::Relaxed`] samples, whose commit it shares, and costs none of its own when no alert changes.
     pub async fn judge_stale(&self) -> Result<(), WriteError> {
         self.ask(Command::JudgeStale).await
     }

@@ -2,7 +2,7 @@
 //! none waits behind another's backlog.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,10 +13,13 @@ use super::{
     Settings, WriteError,
     command::{Class, Command, Load, Reply},
 };
-use crate::telemetry::{By, OwnMetrics};
+use crate::{
+    model::AgentId,
+    telemetry::{By, OwnMetrics},
+};
 
 /// What one commit takes of samples; more waits for the next one. A single command may be larger.
-const COMMIT: Load = Load {
+pub(super) const COMMIT: Load = Load {
     commands: usize::MAX,
     rows: 200_000,
     bytes: 32 << 20,
@@ -67,13 +70,13 @@ impl Lane {
         self.waiting.is_empty() || (self.load + load).is_within(self.bound)
     }
 
-    fn push(&mut self, command: Command, load: Load) {
+    fn push(&mut self, command: Command, load: Load, since: Instant) {
         self.urgent += usize::from(command.is_urgent());
         self.load += load;
         self.waiting.push_back(Waiting {
             command,
             load,
-            since: Instant::now(),
+            since,
         });
     }
 
@@ -222,6 +225,10 @@ impl Entrance {
     /// # Errors
     /// [`WriteError::Busy`] when its class is full, [`WriteError::Closing`] when nothing is taken any more.
     pub(super) fn put(&self, command: Command) -> Result<(), WriteError> {
+        self.put_at(command, Instant::now())
+    }
+
+    fn put_at(&self, command: Command, now: Instant) -> Result<(), WriteError> {
         let (class, load) = (command.class(), command.load());
         self.enter(|state| {
             let lane = &mut state.lanes[class as usize];
@@ -231,7 +238,7 @@ impl Entrance {
                     retry_after_seconds,
                 });
             }
-            lane.push(command, load);
+            lane.push(command, load, now);
             self.0.measure(class, lane.load);
             Ok(())
         })
@@ -325,7 +332,17 @@ impl Exit {
         state.lanes.iter().any(Lane::has_plenty)
     }
 
-    /// When what waits is due; samples that nobody waits for may wait for others for `delay`.
+    /// Agents of whom a contact waits.
+    pub(super) fn agents_heard(&self) -> HashSet<AgentId> {
+        let state = self.queue.state.lock();
+        let waiting = state.lanes.iter().flat_map(|lane| &lane.waiting);
+        waiting
+            .filter_map(|waiting| waiting.command.heard())
+            .cloned()
+            .collect()
+    }
+
+    /// When what waits is due; what nobody waits for may wait for others for `delay`.
     pub(super) fn due(&self, delay: Duration) -> Option<Instant> {
         let state = self.queue.state.lock();
         state.lanes.iter().filter_map(|lane| lane.due(delay)).min()

@@ -29,7 +29,8 @@ pub struct Settings {
     pub wal_samples_max: u64,
     /// A checkpoint starts at the latest so long after the last one; milliseconds (`checkpoint_interval`, 1 h).
     pub checkpoint_interval_ms: i64,
-    /// Samples that nobody waits for share a commit for at most so long; milliseconds (`scrape_commit_delay`, 5 s).
+    /// Samples that nobody waits for, and the judging of silent agents, share a commit for at most so long; milliseconds
+    /// (`scrape_commit_delay`, 5 s).
     pub scrape_commit_delay_ms: i64,
     /// Bytes per second that commits may cost beside their payload; above it commits are delayed (`commit_write_budget`, 1 MB).
     pub commit_write_budget: u64,

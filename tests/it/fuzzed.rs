@@ -3,9 +3,10 @@
 
 use std::{fs, path::PathBuf};
 
+use longwatch::codec::varint;
 use proptest::prelude::*;
 
-use crate::harness::HARNESSES;
+use crate::harness::{HARNESSES, blocks, file_sd_yaml, sealed_block};
 
 fn root(path: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), path].iter().collect()
@@ -78,11 +79,33 @@ proptest! {
     }
 }
 
+/// Found once by chance: a lone carriage return ends a line of YAML, and of nothing else that is counted.
+#[test]
+fn places_in_yaml_count_its_line_ends() {
+    file_sd_yaml(b" \r\r\0");
+    file_sd_yaml(b"\r\n\r\r\n- a: b");
+}
+
+/// Found by thinking: numbers of series that add up to more than there are.
+#[test]
+fn numbers_of_series_do_not_overflow() {
+    // One time column, and two series of one value on it.
+    let mut directory = vec![1, 1, 0, 0, 2, 2];
+    for number in [u64::from(u32::MAX), u64::MAX] {
+        varint::put_u64(&mut directory, number);
+        directory.extend([0, 0, 1]);
+    }
+    let mut block = (directory.len() as u16).to_le_bytes().to_vec();
+    block.extend(directory);
+    block.extend([0, 0, 1, 1]);
+    blocks(&block);
+}
+
 /// What fuzzing begins with is understood, or it would not get far.
 #[test]
 fn seeds_are_good_documents() {
     use longwatch::{
-        codec::values,
+        codec::{Block, WalRecord, values},
         config::{TargetLimits, parse_targets},
         ingest::{decompress, parse_push, parse_scrape},
         model::{Limits, Timestamp},
@@ -122,6 +145,12 @@ fn seeds_are_good_documents() {
     let column = seed("columns");
     assert_eq!(column[..2], 300_u16.to_le_bytes());
     values::decode(&column[2..], 300, &mut Vec::new()).unwrap();
+    // Four series: with gaps, with stale markers, with statistics, a counter with a reset.
+    let block = sealed_block(&seed("blocks")).unwrap();
+    assert_eq!(Block::parse(&block).unwrap().entries().len(), 4);
+    let mut record = seed("log_records");
+    record.extend(crc32c::crc32c(&record).to_le_bytes());
+    assert!(WalRecord::decode(&record).unwrap().samples.len() > 1);
 }
 
 #[test]

@@ -13,17 +13,20 @@
 use std::path::Path;
 
 use longwatch::{
-    codec::values,
+    codec::{
+        Block, Effort, SERIES_SAMPLES_MAX, SeriesColumns, WalRecord, WalWriter, encode_block,
+        values, varint,
+    },
     config::{Origin, TargetLimits, parse_targets},
     ingest::{BodyError, Parsed, ROW_ERRORS_MAX, decompress, parse_push, parse_scrape},
-    model::{Limits, SeriesKey, Timestamp},
+    model::{Limits, SeriesKey, SeriesNo, Timestamp},
 };
 
 /// What must hold of some bytes; panics where it does not.
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness by its name.
-pub(crate) const HARNESSES: [(&str, Harness); 8] = [
+pub(crate) const HARNESSES: [(&str, Harness); 10] = [
     ("exposition_text", exposition_text),
     ("openmetrics", openmetrics),
     ("json_scrape", json_scrape),
@@ -32,6 +35,8 @@ pub(crate) const HARNESSES: [(&str, Harness); 8] = [
     ("file_sd_json", file_sd_json),
     ("file_sd_yaml", file_sd_yaml),
     ("columns", columns),
+    ("blocks", blocks),
+    ("log_records", log_records),
 ];
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -99,17 +104,21 @@ pub(crate) fn gzip(body: &[u8]) {
 
 /// A target file in JSON.
 pub(crate) fn file_sd_json(text: &[u8]) {
-    target_file("targets.json", text);
+    let lines = text.split(|b| *b == b'\n').count();
+    target_file("targets.json", text, lines);
 }
 
 /// A target file in YAML.
 pub(crate) fn file_sd_yaml(text: &[u8]) {
-    target_file("targets.yml", text);
+    // A line of YAML ends with "\n", "\r\n" or "\r" (YAML 1.2, 5.4).
+    let ends = |pair: &[u8]| pair[0] == b'\n' || pair[0] == b'\r' && pair[1] != b'\n';
+    let padded = [text, b" "].concat();
+    let lines = 1 + padded.windows(2).filter(|pair| ends(pair)).count();
+    target_file("targets.yml", text, lines);
 }
 
-fn target_file(name: &str, text: &[u8]) {
+fn target_file(name: &str, text: &[u8], lines: usize) {
     let text = String::from_utf8_lossy(text).into_owned();
-    let lines = text.split('\n').count();
     let is_in_text = |origin: &Origin| matches!(origin, Origin::Place { line, column, .. } if (1..=lines + 1).contains(line) && *column >= 1);
     let limits = Limits::default();
     let limits = TargetLimits {
@@ -147,4 +156,101 @@ pub(crate) fn columns(bytes: &[u8]) {
     let exponent = values::decode_decimals(column, count, &mut integers);
     assert!(integers.len() <= count);
     assert!(decoded.is_ok() || !matches!(exponent, Ok(Some(_))));
+}
+
+/// A block without its envelope: two bytes that say how long its directory is, low one first, the directory, and the
+/// data. What checksums refuse would tell little of the decoder.
+pub(crate) fn blocks(bytes: &[u8]) {
+    let _ = series_of(bytes);
+    let Some(series) = sealed_block(bytes).as_deref().and_then(series_of) else {
+        return;
+    };
+    let is_ordered = series.is_sorted_by(|a, b| a.0 < b.0)
+        && series
+            .iter()
+            .all(|(_, times, _)| times.is_sorted_by(|a, b| a < b));
+    if !is_ordered {
+        return;
+    }
+    let values: Vec<Vec<f64>> = series
+        .iter()
+        .map(|(_, _, bits)| bits.iter().copied().map(f64::from_bits).collect())
+        .collect();
+    let columns: Vec<_> = series
+        .iter()
+        .zip(&values)
+        .map(|((no, times, _), values)| SeriesColumns {
+            no: *no,
+            times,
+            values,
+        })
+        .collect();
+    for effort in [Effort::Quick, Effort::Settled] {
+        assert!(series_of(&encode_block(&columns, effort)).as_ref() == Some(&series));
+    }
+}
+
+/// Puts the parts of a block into their envelope.
+pub(crate) fn sealed_block(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+    let (directory, data) = rest.split_at(length);
+    let mut sealed = vec![1];
+    varint::put_bytes(&mut sealed, directory);
+    sealed.extend(crc32c::crc32c(&sealed).to_le_bytes());
+    sealed.extend(data);
+    sealed.extend(crc32c::crc32c(data).to_le_bytes());
+    Some(sealed)
+}
+
+/// Number, times and bits of the values of each series of a block; `None` if some cannot be read.
+fn series_of(block: &[u8]) -> Option<Vec<(SeriesNo, Vec<i64>, Vec<u64>)>> {
+    let mut block = Block::parse(block).ok()?;
+    let entries = block.entries().to_vec();
+    let series = entries.iter().map(|entry| {
+        assert!(entry.count <= SERIES_SAMPLES_MAX);
+        let _ = block.statistics(entry);
+        let counted = block.count_within(entry, i64::MIN, i64::MAX);
+        let mut decimals = Vec::new();
+        let exponent = block.decode_decimals(entry, &mut decimals);
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        block.decode(entry, &mut times, &mut values).ok()?;
+        assert_eq!((times.len(), values.len()), (entry.count, entry.count));
+        assert!(counted.is_ok() && exponent.is_ok());
+        assert!(decimals.is_empty() || decimals.len() == entry.count);
+        Some((
+            entry.no,
+            times,
+            values.into_iter().map(f64::to_bits).collect(),
+        ))
+    });
+    series.collect()
+}
+
+/// A record of the log without its checksum.
+pub(crate) fn log_records(bytes: &[u8]) {
+    let _ = WalRecord::decode(bytes);
+    let mut sealed = bytes.to_vec();
+    sealed.extend(crc32c::crc32c(bytes).to_le_bytes());
+    let Ok(record) = WalRecord::decode(&sealed) else {
+        return;
+    };
+    let rows: usize = record.samples.iter().map(|(_, rows)| rows.capacity()).sum();
+    assert!(rows * 10 <= bytes.len());
+    let mut writer = WalWriter::new(record.time);
+    for (agent, rows) in &record.samples {
+        writer.samples(*agent, rows);
+    }
+    let again = WalRecord::decode(&writer.finish());
+    let again = again.unwrap_or_else(|error| panic!("{error}"));
+    // NaNs are equal to nothing.
+    let bits = |record: &WalRecord| -> Vec<_> {
+        let rows = record
+            .samples
+            .iter()
+            .flat_map(|(agent, rows)| rows.iter().map(|row| (*agent, *row)));
+        rows.map(|(agent, (no, time, value))| (agent, no, time, value.to_bits()))
+            .collect()
+    };
+    assert_eq!((again.time, bits(&again)), (record.time, bits(&record)));
 }

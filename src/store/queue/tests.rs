@@ -213,6 +213,38 @@ fn what_is_urgent_is_due_at_once_and_so_is_plenty() {
 }
 
 #[test]
+fn judging_makes_no_commits_of_its_own() {
+    let (entrance, exit) = open(&Settings::default());
+    let start = Instant::now();
+    let delay = Duration::from_secs(10);
+    let mut commits = 0;
+    let mut is_judging = false;
+    for second in 0..60 {
+        let now = start + Duration::from_secs(second);
+        let scrape = append("scraped", Urgency::Relaxed, 10);
+        entrance.put_at(scrape, now).unwrap();
+        // As the server does: every five seconds, once the last judgement was made.
+        if second % 5 == 3 && !is_judging {
+            let judge = Command::JudgeStale(tokio::sync::oneshot::channel().0);
+            entrance.put_at(judge, now).unwrap();
+            is_judging = true;
+        }
+        if exit.due(delay).is_some_and(|due| due <= now) {
+            let taken = one_commit(&exit);
+            assert!(taken.iter().filter(|whose| *whose == "scraped").count() > 10);
+            is_judging &= !taken.contains(&"judge".to_owned());
+            commits += 1;
+        }
+    }
+    assert_eq!(commits, 5, "after 10, 21, 32, 43 and 54 seconds");
+    // What nobody shares a commit with is judged when the delay is over.
+    one_commit(&exit);
+    let judge = Command::JudgeStale(tokio::sync::oneshot::channel().0);
+    entrance.put_at(judge, start).unwrap();
+    assert_eq!(exit.due(delay), Some(start + delay));
+}
+
+#[test]
 fn who_is_refused_is_told_when_the_queue_will_be_drained() {
     let mut pace = Pace::default();
     assert_eq!(pace.seconds_for(1 << 30), 1, "nothing is known yet");

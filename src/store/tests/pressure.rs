@@ -1,13 +1,21 @@
 //! Too much at once, and too little room.
 
+use std::sync::Arc;
+
 use super::{
     disk::SimulatedDisk,
     faults::{until, until_sound},
-    model::{Model, NOW, agent, append_to, open},
+    model::{Model, NOW, agent, append_to, open, open_with},
 };
 use crate::{
-    model::{Batch, Contact, Registration, RegistrationSource, Timestamp, Window, names},
-    store::{Append, Appended, Condition, Registered, Settings, Store, Urgency, WriteError},
+    alerts::health_alert_id,
+    model::{
+        Batch, Contact, ManualClock, Registration, RegistrationSource, Timestamp, Window, names,
+    },
+    store::{
+        Append, Appended, Condition, Registered, Settings, Store, Urgency, WriteError,
+        queue::COMMIT,
+    },
     telemetry::By,
 };
 
@@ -107,6 +115,64 @@ fn while_the_disk_is_slow_each_class_has_its_own_room() {
     }
 }
 
+#[test]
+fn nobody_is_called_silent_whose_contact_waits() {
+    let disk = SimulatedDisk::default();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let settings = Settings {
+        scrape_commit_delay_ms: 0,
+        ..Settings::default()
+    };
+    let store = open_with(&disk, settings, Arc::clone(&clock));
+    let (heard, silent, busy, first) = (1, 2, 3, 4);
+    for agent_no in [heard, silent] {
+        register(&store, agent_no, RegistrationSource::Api).unwrap();
+        let up = contact(agent_no, NOW, 1.0, None);
+        store.append_blocking(up).unwrap();
+    }
+    let later = NOW + 120_000;
+    clock.set(Timestamp::from_millis(later));
+    let length = |class| {
+        let metrics = &store.shared().metrics;
+        metrics.queue_length.get_or_create(&By { by: class }).get()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    disk.hold();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let append = |append: Append| {
+            let store = store.clone();
+            tokio::task::spawn_local(async move { store.append(append).await.unwrap() })
+        };
+        let mut tasks = vec![append(rows(first, Urgency::Prompt, later, 1))];
+        while !disk.is_waited_for() || length("push") > 0 {
+            tokio::task::yield_now().await;
+        }
+        // More than one commit takes, and the contact comes after it.
+        let most = COMMIT.rows as i64;
+        tasks.push(append(rows(busy, Urgency::Relaxed, later, most)));
+        tasks.push(append(contact(heard, later, 1.0, None)));
+        let judge = store.clone();
+        let judging = tokio::task::spawn_local(async move { judge.judge_stale().await });
+        while length("scrape") < 2 || length("control") < 1 {
+            tokio::task::yield_now().await;
+        }
+        disk.release();
+        judging.await.unwrap().unwrap();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    let fired = store.view().alerts(EVERYTHING).unwrap();
+    let of: Vec<_> = fired.iter().map(|alert| alert.alert_id.clone()).collect();
+    assert_eq!(of, [health_alert_id(&agent(silent))]);
+    // Judging again changes nothing and costs nothing.
+    let commits = store.status().commits;
+    runtime.block_on(store.judge_stale()).unwrap();
+    assert_eq!(store.status().commits, commits);
+}
+
 fn contact(agent_no: u8, time: i64, up: f64, error: Option<&str>) -> Append {
     let mut append = rows(agent_no, Urgency::News, time, 3);
     let at = Timestamp::from_millis(time);
@@ -134,6 +200,7 @@ fn below_the_reserve_samples_are_refused_and_the_rest_goes_on() {
     let disk = SimulatedDisk::default();
     let settings = Settings {
         disk_reserve: Some(1_000_000),
+        scrape_commit_delay_ms: 0,
         ..Settings::default()
     };
     let store = open(&disk, settings.clone());

@@ -352,7 +352,11 @@ fn an_agent_with_too_many_series_is_still_seen() {
 fn a_start_of_the_server_brings_nobody_back() {
     let disk = SimulatedDisk::default();
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
-    let store = open_with(&disk, Settings::default(), Arc::clone(&clock));
+    let settings = Settings {
+        scrape_commit_delay_ms: 0,
+        ..Settings::default()
+    };
+    let store = open_with(&disk, settings.clone(), Arc::clone(&clock));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -371,7 +375,7 @@ fn a_start_of_the_server_brings_nobody_back() {
     store.close_blocking().unwrap();
     drop(store);
     clock.set(Timestamp::from_millis(NOW + 121_000));
-    let store = open_with(&disk, Settings::default(), clock);
+    let store = open_with(&disk, settings, clock);
     runtime.block_on(store.judge_stale()).unwrap();
     assert_eq!(
         store.view().alerts(everything).unwrap(),

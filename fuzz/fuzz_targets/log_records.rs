@@ -1,0 +1,7 @@
+//! Records of the write-ahead log, from arbitrary bytes.
+#![no_main]
+
+#[path = "../../tests/it/harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::log_records(bytes));
