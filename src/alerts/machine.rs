@@ -277,3 +277,222 @@ fn told(life: Life, kind: AlertEventKind, reason: &str) -> Option<Step> {
         reason: reason.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    fn terms(for_ms: i64, keep_firing_for_ms: i64, no_data: NoData) -> Terms {
+        Terms {
+            for_ms,
+            keep_firing_for_ms,
+            no_data,
+            flap_damping: None,
+        }
+    }
+
+    /// A machine with its clock, its downtime and its past firings.
+    struct Run {
+        terms: Terms,
+        open: Option<Life>,
+        fired: Vec<i64>,
+        down: Vec<(i64, i64)>,
+    }
+
+    impl Run {
+        fn new(terms: Terms) -> Self {
+            Self {
+                terms,
+                open: None,
+                fired: Vec::new(),
+                down: Vec::new(),
+            }
+        }
+
+        fn see(&mut self, ms: i64, finding: &Finding) -> Option<AlertEventKind> {
+            let down = |from: Timestamp, to: Timestamp| -> i64 {
+                let within = |(start, end): &(i64, i64)| {
+                    (*end.min(&to.as_millis()) - *start.max(&from.as_millis())).max(0)
+                };
+                self.down.iter().map(within).sum()
+            };
+            let firings = |since: Timestamp| self.fired.iter().filter(|t| at(**t) >= since).count();
+            let surroundings = Surroundings {
+                downtime_ms: &down,
+                firings_since: &firings,
+            };
+            let step = step(self.open, &self.terms, finding, at(ms), &surroundings)?;
+            if step.kind == AlertEventKind::Fired {
+                self.fired.push(ms);
+            }
+            self.open = Some(step.life).filter(|life| life.resolved_at.is_none());
+            Some(step.kind)
+        }
+    }
+
+    #[test]
+    fn an_alert_lives_as_prometheus_has_it() {
+        use AlertEventKind::{Ended, Fired, Kept, Pending, Resolved, Returned};
+        let mut run = Run::new(terms(10, 5, NoData::Unknown));
+        for (ms, finding, expected) in [
+            (0, Finding::Ends, None),
+            (1, Finding::Holds, Some(Pending)),
+            (10, Finding::Holds, None),
+            (11, Finding::Holds, Some(Fired)),
+            (12, Finding::Ends, Some(Kept)),
+            (13, Finding::Holds, Some(Returned)),
+            (14, Finding::Ends, Some(Kept)),
+            (18, Finding::Ends, None),
+            (19, Finding::Ends, Some(Resolved)),
+            (20, Finding::Holds, Some(Pending)),
+            (25, Finding::Ends, Some(Ended)),
+        ] {
+            assert_eq!(run.see(ms, &finding), expected, "at {ms}");
+        }
+    }
+
+    #[test]
+    fn time_without_a_server_counts_towards_nothing() {
+        let mut run = Run::new(terms(10, 5, NoData::Unknown));
+        run.see(0, &Finding::Holds);
+        run.down = vec![(4, 1_004)];
+        assert_eq!(run.see(1_009, &Finding::Holds), None, "9 ms were seen");
+        assert_eq!(run.see(1_010, &Finding::Holds), Some(AlertEventKind::Fired));
+        assert_eq!(run.see(1_011, &Finding::Ends), Some(AlertEventKind::Kept));
+        run.down.push((1_012, 2_012));
+        assert_eq!(run.see(2_015, &Finding::Ends), None, "4 ms were seen");
+        assert_eq!(run.see(2_016, &Finding::Ends), Some(AlertEventKind::Resolved));
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_held_for_the_time_it_is_judged_over() {
+        let mut run = Run::new(Terms {
+            flap_damping: Some(FlapDamping {
+                firings: 2,
+                within_ms: 100,
+            }),
+            ..terms(0, 0, NoData::Unknown)
+        });
+        run.see(0, &Finding::Holds);
+        assert_eq!(run.see(1, &Finding::Ends), Some(AlertEventKind::Resolved));
+        run.see(2, &Finding::Holds);
+        assert_eq!(run.see(3, &Finding::Ends), Some(AlertEventKind::Kept));
+        assert_eq!(run.see(90, &Finding::Ends), None);
+        assert_eq!(run.see(103, &Finding::Ends), Some(AlertEventKind::Resolved));
+    }
+
+    #[test]
+    fn what_is_gone_ends_at_once() {
+        let mut run = Run::new(terms(0, 1_000, NoData::Unknown));
+        run.see(0, &Finding::Holds);
+        let gone = Finding::Gone("deregistered".into());
+        assert_eq!(run.see(1, &gone), Some(AlertEventKind::Resolved));
+        assert_eq!(run.see(2, &gone), None);
+    }
+
+    /// The same life told the simple way: stretches of time between evaluations are added up by what was known when
+    /// they began.
+    #[derive(Default)]
+    struct Model {
+        is_open: bool,
+        has_fired: bool,
+        is_kept: bool,
+        is_blind: bool,
+        counted_ms: i64,
+    }
+
+    impl Model {
+        fn pass(&mut self, ms: i64, is_down: bool) {
+            if self.is_open && !self.is_blind && !is_down {
+                self.counted_ms += ms;
+            }
+        }
+
+        fn see(&mut self, terms: &Terms, finding: &Finding) {
+            let holds = match (finding, terms.no_data) {
+                (Finding::NoData, NoData::Unknown) => {
+                    self.is_blind |= self.is_open;
+                    return;
+                }
+                (Finding::NoData, NoData::Alert) | (Finding::Holds, _) => true,
+                (Finding::NoData, NoData::Keep) => self.is_open && !self.is_kept,
+                _ => false,
+            };
+            self.is_blind = false;
+            match (self.is_open, holds) {
+                (false, true) => {
+                    *self = Self {
+                        is_open: true,
+                        has_fired: terms.for_ms == 0,
+                        ..Self::default()
+                    };
+                }
+                (false, false) => {}
+                (true, true) if !self.has_fired => {
+                    if self.counted_ms >= terms.for_ms {
+                        self.has_fired = true;
+                        self.counted_ms = 0;
+                    }
+                }
+                (true, true) => {
+                    self.is_kept = false;
+                    self.counted_ms = 0;
+                }
+                (true, false) if !self.has_fired => *self = Self::default(),
+                (true, false) => {
+                    if !self.is_kept {
+                        self.is_kept = true;
+                        self.counted_ms = 0;
+                    }
+                    if self.counted_ms >= terms.keep_firing_for_ms {
+                        *self = Self::default();
+                    }
+                }
+            }
+        }
+    }
+
+    fn findings() -> impl Strategy<Value = Finding> {
+        prop_oneof![Just(Finding::Holds), Just(Finding::Ends), Just(Finding::NoData)]
+    }
+
+    proptest! {
+        /// Random findings, restarts with downtime, jumps of the clock: the machine and the model agree at each step.
+        #[test]
+        fn the_machine_lives_like_the_model(
+            for_ms in prop_oneof![Just(0), 1_i64..50],
+            keep_ms in prop_oneof![Just(0), 1_i64..50],
+            no_data in proptest::sample::select(NoData::ALL.to_vec()),
+            steps in proptest::collection::vec((0_i64..40, any::<bool>(), findings(), 0_i64..100), 1..60),
+        ) {
+            let terms = terms(for_ms, keep_ms, no_data);
+            let mut run = Run::new(terms);
+            let mut model = Model::default();
+            let mut now = 1_000;
+            for (up_ms, restarts, finding, down_ms) in steps {
+                model.pass(up_ms, false);
+                now += up_ms;
+                if restarts {
+                    run.down.push((now, now + down_ms));
+                    model.pass(down_ms, true);
+                    now += down_ms;
+                }
+                run.see(now, &finding);
+                model.see(&terms, &finding);
+                let life = run.open;
+                prop_assert_eq!(life.is_some(), model.is_open, "open at {}", now);
+                if let Some(life) = life {
+                    prop_assert_eq!(life.fired_at.is_some(), model.has_fired, "fired at {}", now);
+                    prop_assert_eq!(life.kept_since.is_some(), model.is_kept, "kept at {}", now);
+                    prop_assert_eq!(life.no_data_since.is_some(), model.is_blind, "blind at {}", now);
+                }
+            }
+        }
+    }
+}

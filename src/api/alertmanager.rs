@@ -10,7 +10,6 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    alerts::labels_json,
     body::Payload,
     context::Edge,
     parameters::Parameters,
@@ -22,6 +21,7 @@ use crate::{
     model::{
         AgentId, AgentNo, Alert, AlertBook, History, LabelPairs, Matcher, Timestamp, parse_time,
     },
+    rules::labels_json,
     store::{Change, Changed, ExternalAlert},
 };
 

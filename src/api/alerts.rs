@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     body::Payload, context::Edge, parameters::Parameters, problem::Problem,
@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     model::{
-        Acknowledgement, AgentNo, Alert, AlertState, Evidence, History, LabelPairs, OccurrenceNo,
+        Acknowledgement, AgentNo, Alert, AlertState, Evidence, History, OccurrenceNo,
         Severity, Timestamp, Window,
     },
+    rules::{labels_json, number_json},
     store::{Change, Changed},
 };
 
@@ -249,23 +250,6 @@ pub(super) fn agent_of(history: &dyn History, alert: &Alert) -> Option<String> {
         return None;
     }
     history.agent_id(alert.agent).map(|id| id.to_string())
-}
-
-/// Labels as a JSON object.
-pub(super) fn labels_json(labels: &LabelPairs) -> Value {
-    let pairs = labels
-        .iter()
-        .map(|(k, v)| (k.clone(), Value::String(v.clone())));
-    Value::Object(pairs.collect::<Map<_, _>>())
-}
-
-/// A number as JSON: what JSON has no number for is a text.
-pub(super) fn number_json(value: Option<f64>) -> Value {
-    match value {
-        Some(value) if value.is_nan() => json!("NaN"),
-        Some(value) if value.is_infinite() => json!(if value > 0.0 { "+Inf" } else { "-Inf" }),
-        other => json!(other),
-    }
 }
 
 fn evidence_json(evidence: &Evidence) -> Value {

@@ -11,7 +11,6 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    alerts::{labels_json, number_json},
     body::Payload,
     context::Edge,
     problem::{InputError, Problem},
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     alerts::{MISSING, Mistake, check_rule_name, read_rule},
     model::{AlertBook, AlertSource, History, Rule, RuleOrigin, StoredRule, Timestamp, Window},
-    rules::{self, BacktestReport, RulesStatus},
+    rules::{self, RulesStatus},
     store::{Change, Changed},
 };
 
@@ -35,8 +34,6 @@ const ADDED: [&str; 6] = [
 ];
 /// Longest window of a backtest over HTTP, in milliseconds.
 const BACKTEST_MS_MAX: i64 = 400 * crate::model::DAY_MS;
-/// Episodes that one answer names.
-const EPISODES_MAX: usize = 10_000;
 
 pub(super) async fn list(State(edge): State<Arc<Edge>>) -> Result<Json<Value>, Problem> {
     let status = edge.context.rules.borrow().clone();
@@ -154,43 +151,9 @@ pub(super) async fn backtest(
         let report = reports
             .pop()
             .ok_or_else(|| Problem::internal("no report"))?;
-        Ok(Json(report_json(&report, window)))
+        Ok(Json(rules::backtest_json(&report, window)))
     })
     .await
-}
-
-/// A backtest as JSON.
-pub(super) fn report_json(report: &BacktestReport, window: Window) -> Value {
-    let episodes: Vec<Value> = report
-        .episodes
-        .iter()
-        .take(EPISODES_MAX)
-        .map(|episode| {
-            json!({
-                "agent_id": episode.agent_id,
-                "labels": labels_json(&episode.labels),
-                "pending_at": episode.pending_at.to_rfc3339(),
-                "firing_at": episode.firing_at.map(Timestamp::to_rfc3339),
-                "resolved_at": episode.resolved_at.map(Timestamp::to_rfc3339),
-                "peak_value": number_json(episode.peak_value),
-            })
-        })
-        .collect();
-    json!({
-        "rule": report.rule,
-        "from": window.from.to_rfc3339(),
-        "to": window.to.to_rfc3339(),
-        "threshold": number_json(report.threshold),
-        "episodes": episodes,
-        "episodes_total": report.episodes.len(),
-        "fired": report.fired(),
-        "pending_only": report.episodes.len() - report.fired(),
-        "firing_seconds": report.firing_seconds,
-        "notifications": report.notifications,
-        "coverage": report.coverage,
-        "series": report.series,
-        "evaluations": report.evaluations,
-    })
 }
 
 /// How the evaluation of rules goes, as `/api/v1/status` shows it.

@@ -22,6 +22,7 @@ use crate::{
 #[command(after_help = "Example:\n  longwatch check config /etc/longwatch/longwatch.toml")]
 pub(super) enum Check {
     Config(CheckConfig),
+    Rules(CheckRules),
 }
 
 impl Check {
@@ -29,6 +30,7 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Config(config) => config.run(),
+            Self::Rules(rules) => rules.run(),
         }
     }
 }
@@ -64,7 +66,11 @@ impl CheckConfig {
         let no_environment = std::iter::empty::<(String, String)>();
         let loaded = config::load(Some(&self.file), no_environment, &Overrides::default());
         let found = match loaded {
-            Ok(config) => Found::in_target_files_of(&config),
+            Ok(config) => {
+                let mut found = Found::in_target_files_of(&config);
+                found.look_into_rules_of(&config);
+                found
+            }
             // Without a file there is nothing that could hold or not.
             Err(errors) if !self.file.exists() => return Err(errors.into()),
             Err(errors) => Found {
@@ -72,34 +78,39 @@ impl CheckConfig {
                 remarks: Vec::new(),
             },
         };
-        match self.format {
-            Answer::Text => self.tell(&found)?,
-            Answer::Json => {
-                output::print(output::pretty(&answer(&self.file, &found)).as_bytes())?;
-            }
-        }
-        if found.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::told(Status::NotHeld))
-        }
+        found.report(&self.file, self.format)
     }
+}
 
-    fn tell(&self, found: &Found) -> Result<(), Failure> {
-        // Bare lines, which editors jump to.
-        for remark in &found.remarks {
-            output::tell(remark);
+/// Check a file of alert rules, or a directory of such files, and say the line and column of every mistake.
+///
+/// Exit status 1 when there is a mistake, 2 when there is no such file.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  longwatch check rules rules.toml\n  \
+    longwatch check rules /etc/longwatch/rules --format json")]
+pub(super) struct CheckRules {
+    /// The file (TOML) or directory
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Output for people or for programs
+    #[arg(long, value_enum, default_value = "text")]
+    format: Answer,
+}
+
+impl CheckRules {
+    fn run(&self) -> Result<(), Failure> {
+        let read = if self.file.is_dir() {
+            config::read_rule_directory(&self.file)
+        } else {
+            config::read_rule_file(&self.file)
+        };
+        let mut found = Found::default();
+        match read {
+            Ok(_) => {}
+            Err(errors) if !self.file.exists() => return Err(errors.into()),
+            Err(errors) => found.errors.extend(errors.iter().cloned()),
         }
-        if found.errors.is_empty() {
-            return output::print(format!("{}: ok\n", self.file.display()).as_bytes());
-        }
-        for error in &found.errors {
-            output::tell(&error.to_string());
-        }
-        let count = found.errors.len();
-        let noun = if count == 1 { "error" } else { "errors" };
-        output::tell_error(&format!("{}: {count} {noun}", self.file.display()));
-        Ok(())
+        found.report(&self.file, self.format)
     }
 }
 
@@ -113,6 +124,58 @@ struct Found {
 }
 
 impl Found {
+    /// Tells what was found; a failure when it holds a mistake.
+    fn report(&self, file: &Path, format: Answer) -> Result<(), Failure> {
+        match format {
+            Answer::Text => self.tell(file)?,
+            Answer::Json => output::print(output::pretty(&answer(file, self)).as_bytes())?,
+        }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::told(Status::NotHeld))
+        }
+    }
+
+    fn tell(&self, file: &Path) -> Result<(), Failure> {
+        // Bare lines, which editors jump to.
+        for remark in &self.remarks {
+            output::tell(remark);
+        }
+        if self.errors.is_empty() {
+            return output::print(format!("{}: ok\n", file.display()).as_bytes());
+        }
+        for error in &self.errors {
+            output::tell(&error.to_string());
+        }
+        let count = self.errors.len();
+        let noun = if count == 1 { "error" } else { "errors" };
+        output::tell_error(&format!("{}: {count} {noun}", file.display()));
+        Ok(())
+    }
+
+    /// Looks into the rules directory, and for names that are taken.
+    fn look_into_rules_of(&mut self, config: &Config) {
+        let Some(directory) = &config.rules.directory else {
+            return;
+        };
+        match config::read_rule_directory(directory) {
+            Ok(rules) => {
+                let of_config = &config.rules.rules;
+                let taken = rules.iter().filter(|found| {
+                    let name = &found.rule.rule.name;
+                    of_config.iter().any(|rule| rule.rule.name == *name)
+                });
+                self.errors.extend(taken.map(|found| ConfigError {
+                    origin: found.at.clone(),
+                    key: "rule.name".to_owned(),
+                    reason: format!("rule `{}` is defined in the configuration file, too", found.rule.rule.name),
+                }));
+            }
+            Err(errors) => self.errors.extend(errors.iter().cloned()),
+        }
+    }
+
     fn in_target_files_of(config: &Config) -> Self {
         let mut found = Self::default();
         let mut files = BTreeSet::new();

@@ -5,9 +5,9 @@ use std::{ffi::OsString, io::Write, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use super::{
-    agents, check, completions, db, demo,
+    agents, alerts, check, completions, db, demo,
     failure::{Failure, Status},
-    man, report, serve,
+    man, report, rules, serve,
 };
 
 /// A monitor for fleets of agents: one binary, one file, durable history.
@@ -37,6 +37,10 @@ enum Command {
     #[command(subcommand)]
     Check(check::Check),
     #[command(subcommand)]
+    Rules(rules::Rules),
+    #[command(subcommand)]
+    Alerts(alerts::Alerts),
+    #[command(subcommand)]
     Agents(agents::Agents),
     #[command(subcommand)]
     Db(db::Db),
@@ -57,6 +61,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Report(report) => report.run(),
         Command::Check(check) => check.run(),
+        Command::Rules(rules) => rules.run(),
+        Command::Alerts(alerts) => alerts.run(),
         Command::Agents(agents) => agents.run(),
         Command::Db(db) => db.run(),
         Command::Completions(completions) => completions.run(),

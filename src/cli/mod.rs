@@ -2,6 +2,7 @@
 //! could decide.
 
 mod agents;
+mod alerts;
 mod check;
 mod command;
 mod completions;
@@ -12,7 +13,9 @@ mod man;
 mod output;
 mod progress;
 mod report;
+mod rules;
 mod serve;
 mod server;
+mod window;
 
 pub use command::run;

@@ -13,11 +13,12 @@ use super::{
     failure::{Failure, Status},
     output::{self, NewFile},
     server::{Server, TokenArgs, converse},
+    window::{WindowArgs, open, read_time},
 };
 use crate::{
-    model::{AgentId, History, Timestamp, Window, parse_duration_ms, parse_time},
+    model::{AgentId, History, Timestamp, Window},
     report::{self, Comparison, Format, PerformanceReport, ReportRequest, Source},
-    store::{self, View},
+    store::View,
 };
 
 /// Performance report of a window of time, from a file or from a server.
@@ -42,15 +43,8 @@ pub(super) struct Report {
     url: Option<String>,
     #[command(flatten)]
     token: TokenArgs,
-    /// Length of the window that ends at --to [default: 24h]
-    #[arg(long, value_name = "DURATION", conflicts_with = "from")]
-    window: Option<String>,
-    /// Beginning: RFC 3339, unix seconds, or relative to now such as -24h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    from: Option<String>,
-    /// End [default: now]
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    to: Option<String>,
+    #[command(flatten)]
+    window: WindowArgs,
     /// One agent only
     #[arg(long, value_name = "ID")]
     agent: Option<AgentId>,
@@ -75,9 +69,6 @@ pub(super) struct Report {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
-
-/// Length of the window unless said otherwise.
-const WINDOW_DEFAULT: &str = "24h";
 
 impl Report {
     /// Makes the report, or has it made.
@@ -108,7 +99,7 @@ impl Report {
         let (view, now) = open(db)?;
         let history: &dyn History = &*view;
         let request = ReportRequest {
-            window: self.window_at(now)?,
+            window: self.window.at(now)?,
             agent: self.agent.clone(),
         };
         if let Some(id) = &request.agent
@@ -155,44 +146,11 @@ impl Report {
         Ok(Comparison::between(&before, report, source))
     }
 
-    /// Checks the form of times and durations; what is relative to now is not known yet.
     fn check_times(&self) -> Result<(), Failure> {
-        let any_moment = Timestamp::from_millis(0);
-        for (flag, text) in [
-            ("--from", &self.from),
-            ("--to", &self.to),
-            ("--compare-to", &self.compare_to),
-        ] {
-            if let Some(text) = text {
-                read_time(flag, text, any_moment)?;
-            }
+        if let Some(text) = &self.compare_to {
+            read_time("--compare-to", text, Timestamp::from_millis(0))?;
         }
-        self.length_ms().map(drop)
-    }
-
-    fn length_ms(&self) -> Result<i64, Failure> {
-        let text = self.window.as_deref().unwrap_or(WINDOW_DEFAULT);
-        match parse_duration_ms(text) {
-            Ok(0) => Err(usage("--window: must be longer than 0")),
-            Ok(ms) => Ok(ms),
-            Err(e) => Err(usage(format!("--window: {e}"))),
-        }
-    }
-
-    /// The window that was asked for, when it is `now`.
-    fn window_at(&self, now: Timestamp) -> Result<Window, Failure> {
-        let to = match &self.to {
-            Some(text) => read_time("--to", text, now)?,
-            None => now,
-        };
-        let Some(from) = &self.from else {
-            return Ok(Window::ending_at(to, self.length_ms()?));
-        };
-        let from = read_time("--from", from, now)?;
-        if from >= to {
-            return Err(usage(format!("--from ({from}) must be before --to ({to})")));
-        }
-        Ok(Window::new(from, to))
+        self.window.check()
     }
 
     async fn of_server(&self, url: &str) -> Result<(), Failure> {
@@ -203,13 +161,11 @@ impl Report {
         {
             let mut query = address.query_pairs_mut();
             query.append_pair("format", self.format_word());
-            match &self.from {
+            match &self.window.from {
                 Some(from) => query.append_pair("from", from),
-                None => {
-                    query.append_pair("window", self.window.as_deref().unwrap_or(WINDOW_DEFAULT))
-                }
+                None => query.append_pair("window", self.window.length()),
             };
-            if let Some(to) = &self.to {
+            if let Some(to) = &self.window.to {
                 query.append_pair("to", to);
             }
             if let Some(agent) = &self.agent {
@@ -226,20 +182,6 @@ impl Report {
         }
         sink.finish()
     }
-}
-
-/// Opens a file for reading, and the time of its last commit, which is its "now".
-fn open(db: &Path) -> Result<(View, Timestamp), Failure> {
-    let view = store::open_copy(db)?;
-    let now = view.last_commit().ok_or_else(|| {
-        let reason = format!("{}: nothing was committed to it yet", db.display());
-        Failure::new(Status::NotHeld, reason)
-    })?;
-    Ok((view, now))
-}
-
-fn read_time(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    parse_time(text, now).map_err(|e| usage(format!("{flag}: {e}")))
 }
 
 /// Where the report goes.
@@ -295,7 +237,7 @@ mod tests {
     #[test]
     fn windows_end_now_unless_told() {
         let now = Timestamp::from_millis(1_700_000_000_000);
-        let window = |arguments: &[&str]| parse(arguments).window_at(now);
+        let window = |arguments: &[&str]| parse(arguments).window.at(now);
         let day = 86_400_000;
         assert_eq!(window(&[]).unwrap(), Window::ending_at(now, day));
         assert_eq!(

@@ -7,6 +7,8 @@ mod baseline;
 mod bindings;
 mod condition;
 mod evaluation;
+mod json;
+mod lint;
 mod names;
 mod readings;
 mod status;
@@ -14,4 +16,6 @@ mod telling;
 
 pub use backtest::{BacktestReport, Episode, backtest};
 pub use evaluation::{Evaluated, Evaluator, Scope};
+pub use json::{backtest_json, labels_json, number_json};
+pub use lint::{Remark, Weight, lint};
 pub use status::{DirectoryStatus, RulesStatus};
