@@ -8,7 +8,7 @@ use super::TargetPattern;
 use crate::{
     api, collect,
     model::{AgentId, Registration},
-    store,
+    notify, store,
 };
 
 /// Everything that `serve` needs to know.
@@ -28,6 +28,8 @@ pub struct Config {
     pub agents: Vec<ConfiguredAgent>,
     /// Target files (`[collect] file_sd...`).
     pub file_sd: FileSdSettings,
+    /// Notifications (`[notify]`).
+    pub notify: notify::Settings,
 }
 
 impl Default for Config {
@@ -40,6 +42,7 @@ impl Default for Config {
             store: store::Settings::default(),
             agents: Vec::new(),
             file_sd: FileSdSettings::default(),
+            notify: notify::Settings::default(),
         }
     }
 }

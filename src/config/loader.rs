@@ -8,6 +8,7 @@ use super::{
     Config, ConfigError, ConfigErrors, Origin, agents,
     catalogue::SETTINGS,
     file::{Source, entries},
+    notify,
     setting::{Draft, Setting},
     suggest::nearest,
     targets::TargetPattern,
@@ -92,6 +93,7 @@ pub fn load<K: Into<OsString>, V: Into<OsString>>(
     loader.take_flags(overrides);
     if let Some((source, (table, syntax_errors))) = &document {
         loader.take_agents(source, table.get_ref(), !syntax_errors.is_empty());
+        loader.take_channels(source, table.get_ref(), !syntax_errors.is_empty());
         loader.take_syntax_errors(syntax_errors);
     }
     loader.finish()
@@ -160,6 +162,9 @@ impl Loader {
 
     fn take_section(&mut self, source: &Source, section: &str, table: &DeTable<'_>) {
         for entry in entries(table) {
+            if section == notify::SECTION && notify::arrays().any(|key| key == entry.key) {
+                continue;
+            }
             let setting = SETTINGS
                 .iter()
                 .find(|s| s.section() == section && s.key() == entry.key);
@@ -221,6 +226,17 @@ impl Loader {
         for (agent, at) in found.agents {
             self.draft.config.agents.push(agent);
             self.agents_at.push(at);
+        }
+    }
+
+    fn take_channels(&mut self, source: &Source, document: &DeTable<'_>, is_torn: bool) {
+        let Some((_, value)) = document.get_key_value(notify::SECTION) else {
+            return;
+        };
+        let mut found = notify::read(source, value, is_torn);
+        self.errors.append(&mut found.errors);
+        if !found.channels.is_empty() {
+            self.draft.config.notify.channels = found.channels;
         }
     }
 
@@ -380,7 +396,8 @@ fn unknown_section(section: &str) -> String {
 
 fn unknown_key(section: &str, key: &str) -> String {
     let own = SETTINGS.iter().filter(|s| s.section() == section);
-    let mut hint = did_you_mean(key, own.map(Setting::key));
+    let arrays = notify::arrays().filter(|_| section == notify::SECTION);
+    let mut hint = did_you_mean(key, own.map(Setting::key).chain(arrays));
     if hint.is_empty()
         && let Some(elsewhere) = SETTINGS.iter().find(|s| s.key() == key)
     {

@@ -9,16 +9,20 @@ mod configuration;
 mod error;
 mod file;
 mod loader;
+mod notify;
 mod setting;
 mod suggest;
+mod table;
 mod targets;
 mod value;
 
-pub use agents::{AGENT_KEYS, AgentKey};
+pub use agents::AGENT_KEYS;
 pub use catalogue::{SettingInfo, settings};
 pub use configuration::{Config, ConfiguredAgent, FileSdSettings, LogFormat, LogSettings};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
+pub use notify::{CHANNEL_SECTIONS, ChannelSection};
+pub use table::KeyInfo;
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,
 };

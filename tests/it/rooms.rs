@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("collect", 5),
     ("report", 5),
     ("ingest", 4),
+    ("notify", 4),
     ("store", 3),
     ("codec", 2),
     ("alerts", 2),
@@ -25,6 +26,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("bincode", &["codec"]),
     ("pco", &["codec"]),
     ("sysinfo", &["collect"]),
+    ("lettre", &["notify"]),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<(String, String)>) {
