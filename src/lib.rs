@@ -12,9 +12,9 @@
 //! | 7 | [`config`]: files, environment, flags -> each room's own settings |
 //! | 6 | [`api`]: HTTP edge: translate, authorise, nothing else |
 //! | 5 | [`collect`]: scraping, probing, sampling of processes and the host; [`report`]: health, status, overview, performance report, rendering; [`rules`]: conditions, evaluation, backtest |
-//! | 4 | [`ingest`]: wire formats -> [`model::Batch`] |
+//! | 4 | [`ingest`]: wire formats -> [`model::Batch`]; [`notify`]: deliveries of the outbox -> channels |
 //! | 3 | [`store`]: the one room that knows redb |
-//! | 2 | [`codec`]: bytes <-> model; [`alerts`]: state decisions as pure functions; [`net`]: guarded HTTP client |
+//! | 2 | [`codec`]: bytes <-> model; [`alerts`]: decisions about state as functions only: health, rules' form, the life of an alert, routes; [`net`]: guarded HTTP client |
 //! | 1 | [`model`]: ids, time, series, agents, alerts, what readers read; [`telemetry`]: own metrics |
 //! |   | `migrations/` (beside `src`): frozen schema steps, taken in by `store`; redb and std alone |
 //!
@@ -31,6 +31,7 @@ pub mod config;
 pub mod ingest;
 pub mod model;
 pub mod net;
+pub mod notify;
 pub mod report;
 pub mod rules;
 pub mod store;

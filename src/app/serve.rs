@@ -17,6 +17,7 @@ use crate::{
     collect::{self, Collector, ContactLedger},
     config::Config,
     model::{Clock, SystemClock, Timestamp, format_duration_ms},
+    notify,
     rules::RulesStatus,
     store::Store,
     telemetry::OwnMetrics,
@@ -134,6 +135,19 @@ impl Running {
             }
         });
         tasks.spawn(discovery.follow(store.clone(), shutdown.clone()));
+        let healthy = {
+            let store = store.clone();
+            move || store.condition().problem().is_none()
+        };
+        let delivery = notify::start(
+            &store,
+            config.notify,
+            &clock,
+            &metrics,
+            healthy,
+            &shutdown,
+        );
+        tasks.spawn(delivery.map_err(|e| StartError::Other(e.into()))?);
         tasks.spawn(evaluation.run(shutdown.clone()));
         tasks.spawn(rule_files.follow(store.clone(), shutdown.clone()));
         tasks.spawn(alerting::dispatch(

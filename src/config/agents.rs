@@ -10,6 +10,7 @@ use super::{
     ConfigError, ConfiguredAgent, Origin,
     file::{Entry, Source, entries},
     suggest::nearest,
+    table::KeyInfo,
     value::{Given, check_url, kind_of},
 };
 use crate::model::{
@@ -25,60 +26,49 @@ pub(super) const TIMEOUT_MS: std::ops::RangeInclusive<i64> = 10..=3_600_000;
 /// Longest `info`, as JSON, in bytes; the same as over HTTP.
 const INFO_BYTES_MAX: usize = 16 << 10;
 
-/// A key of `[[agents]]`, as documents show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgentKey {
-    /// The key.
-    pub key: &'static str,
-    /// What a value looks like.
-    pub form: &'static str,
-    /// What it does.
-    pub meaning: &'static str,
-}
-
 /// Every key of `[[agents]]`.
-pub const AGENT_KEYS: [AgentKey; 9] = [
-    AgentKey {
+pub const AGENT_KEYS: [KeyInfo; 9] = [
+    KeyInfo {
         key: "agent_id",
         form: "agent id",
         meaning: "What the agent is called; required, and unique.",
     },
-    AgentKey {
+    KeyInfo {
         key: "metrics_endpoint",
         form: "URL, http or https",
         meaning: "What is scraped: the JSON document, Prometheus text or OpenMetrics.",
     },
-    AgentKey {
+    KeyInfo {
         key: "health_endpoint",
         form: "URL, http or https",
         meaning: "What is probed; any answer of 200 to 299 is healthy.",
     },
-    AgentKey {
+    KeyInfo {
         key: "collection_interval",
         form: "duration, 100ms to 7d",
         meaning: "The agent's own interval; `collect.interval` unless set.",
     },
-    AgentKey {
+    KeyInfo {
         key: "scrape_timeout",
         form: "duration, 10ms to 1h",
         meaning: "The agent's own time-out; `collect.scrape_timeout` unless set. The interval counts when that is shorter.",
     },
-    AgentKey {
+    KeyInfo {
         key: "pid",
         form: "number, 1 to 4294967295",
         meaning: "The agent's process on this host, whose figures are sampled; see docs/collection.md.",
     },
-    AgentKey {
+    KeyInfo {
         key: "labels",
         form: "table of texts",
         meaning: "Labels of the agent; `job` names its job. `agent_id`, `instance` and names that begin with `__` are refused, since longwatch sets them.",
     },
-    AgentKey {
+    KeyInfo {
         key: "info",
         form: "table, up to 16 KiB as JSON",
         meaning: "Anything worth knowing about the agent; shown, never interpreted.",
     },
-    AgentKey {
+    KeyInfo {
         key: "honor_labels",
         form: "`true` or `false`",
         meaning: "Keeps the labels `agent_id`, `job` and `instance` that the target sends itself; without it they are renamed to `exported_...`.",

@@ -11,8 +11,10 @@ use super::{
     LogFormat,
     agents::TIMEOUT_MS,
     setting::{Draft, Field, Kind, Setting, TextField},
+    value::{check_public_url, check_url},
 };
 use crate::model::{AgentId, DAY_MS, INTERVAL_MS, STALE_AFTER_MS_MIN};
+use crate::notify::Secret;
 use crate::store::FUTURE_MS_LIMIT;
 
 /// A setting as documents show it.
@@ -554,6 +556,72 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Points off the score for each firing alert of the agent."
     ),
     setting!(
+        "notify.group_wait",
+        duration(0, 60 * MINUTE_MS),
+        notify.group_wait_ms as i64,
+        "A group of alerts is first told so long after its first alert, so that what comes together is told together."
+    ),
+    setting!(
+        "notify.group_interval",
+        duration(1_000, DAY_MS),
+        notify.group_interval_ms as i64,
+        "A group that changed is told so long after it was told last."
+    ),
+    setting!(
+        "notify.repeat_interval",
+        duration(MINUTE_MS, YEAR_MS),
+        notify.repeat_interval_ms as i64,
+        "A group that fires on unchanged is told again after so long."
+    ),
+    Setting {
+        name: "notify.group_by",
+        flag: None,
+        kind: Kind::Texts(Field {
+            get: |d| d.config.notify.group_by.clone(),
+            set: |d, labels| d.config.notify.group_by = labels,
+        }),
+        meaning: "Labels; alerts with the same values of them are a group. An empty list makes one group of all.",
+    },
+    setting!(
+        "notify.give_up_after",
+        duration(MINUTE_MS, 30 * DAY_MS),
+        notify.give_up_after_ms as i64,
+        "A notification that cannot be delivered for so long is given up. See docs/alerting.md."
+    ),
+    setting!(
+        "notify.external_url",
+        text("URL, http or https"),
+        |d| d.config.notify.external_url.clone(),
+        |d, text| {
+            check_public_url(text)?;
+            d.config.notify.external_url = Some(text.trim_end_matches('/').to_owned());
+            Ok(())
+        },
+        "Where people reach longwatch; links in notifications begin with it. Without it there are none."
+    ),
+    setting!(
+        "notify.heartbeat_url",
+        text("URL, http or https"),
+        |d| d
+            .config
+            .notify
+            .heartbeat_url
+            .as_ref()
+            .map(ToString::to_string),
+        |d, text| {
+            check_url(text)?;
+            d.config.notify.heartbeat_url = Some(Secret::Text(text.to_owned()));
+            Ok(())
+        },
+        "Called (GET) in each `heartbeat_interval` while longwatch is healthy, so that another service notices when it is not. Never shown."
+    ),
+    setting!(
+        "notify.heartbeat_interval",
+        duration(1_000, DAY_MS),
+        notify.heartbeat_interval_ms as i64,
+        "How often `heartbeat_url` is called."
+    ),
+    setting!(
         "log.level",
         text("`off`, `error`, `warn`, `info`, `debug` or `trace`"),
         |d| Some(d.config.log.level.to_string()),
@@ -646,6 +714,7 @@ mod tests {
                     "http.listen" => "[::1]:99".to_owned(),
                     "log.level" => "trace".to_owned(),
                     "log.format" => "json".to_owned(),
+                    "notify.external_url" | "notify.heartbeat_url" => "http://h/".to_owned(),
                     _ => "other".to_owned(),
                 },
             };
@@ -694,6 +763,9 @@ mod tests {
             ("log.level", "loud"),
             ("log.format", "xml"),
             ("collect.job", "a\nb"),
+            ("notify.external_url", "watch.example"),
+            ("notify.external_url", "https://user:hunter2@watch.example"),
+            ("notify.heartbeat_url", "ftp://h/"),
             ("database", ""),
         ] {
             assert!(take(name, text).is_err(), "{name} = {text}");

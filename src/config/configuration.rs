@@ -8,7 +8,7 @@ use super::TargetPattern;
 use crate::{
     api, collect,
     model::{AgentId, Registration, StoredRule},
-    store,
+    notify, store,
 };
 
 /// Everything that `serve` needs to know.
@@ -30,6 +30,8 @@ pub struct Config {
     pub file_sd: FileSdSettings,
     /// Alert rules (`[rules]`, `[[rule]]`).
     pub rules: RuleSettings,
+    /// Notifications (`[notify]`).
+    pub notify: notify::Settings,
 }
 
 impl Default for Config {
@@ -43,6 +45,7 @@ impl Default for Config {
             agents: Vec::new(),
             file_sd: FileSdSettings::default(),
             rules: RuleSettings::default(),
+            notify: notify::Settings::default(),
         }
     }
 }

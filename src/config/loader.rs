@@ -1,6 +1,6 @@
 //! Puts a configuration together: defaults, then the file, then the environment, then flags.
 
-use std::{collections::HashMap, ffi::OsString, path::Path};
+use std::{collections::HashMap, ffi::OsString, path::Path, sync::Arc};
 
 use toml::{
     Spanned,
@@ -11,7 +11,7 @@ use super::{
     Config, ConfigError, ConfigErrors, Origin, agents,
     catalogue::SETTINGS,
     file::{Source, entries},
-    retention, rules,
+    notify, retention, rules,
     setting::{Draft, Setting},
     suggest::nearest,
     targets::TargetPattern,
@@ -100,8 +100,12 @@ pub fn load<K: Into<OsString>, V: Into<OsString>>(
         if !is_torn {
             loader.take_rules(source, table.get_ref());
         }
+        loader.take_channels(source, table.get_ref(), is_torn);
         loader.take_retention_rules(source, table.get_ref(), is_torn);
+        loader.take_routing(Some((source, table.get_ref(), is_torn)));
         loader.take_syntax_errors(syntax_errors);
+    } else {
+        loader.take_routing(None);
     }
     loader.finish()
 }
@@ -171,7 +175,8 @@ impl Loader {
 
     fn take_section(&mut self, source: &Source, section: &str, table: &DeTable<'_>) {
         for entry in entries(table) {
-            if (section, entry.key) == retention::PLACE {
+            let is_array = section == notify::SECTION && notify::arrays().any(|key| key == entry.key);
+            if is_array || (section, entry.key) == retention::PLACE {
                 continue;
             }
             let setting = SETTINGS
@@ -259,6 +264,33 @@ impl Loader {
             self.draft.config.store.retention_rules.push(rule);
             self.rules_at.push(at);
         }
+    }
+
+    fn take_channels(&mut self, source: &Source, document: &DeTable<'_>, is_torn: bool) {
+        let Some((_, value)) = document.get_key_value(notify::SECTION) else {
+            return;
+        };
+        let mut found = notify::read(source, value, is_torn);
+        self.errors.append(&mut found.errors);
+        if !found.channels.is_empty() {
+            self.draft.config.notify.channels = found.channels;
+        }
+    }
+
+    /// Puts the routing together, once channels and defaults are known.
+    fn take_routing(&mut self, document: Option<(&Source, &DeTable<'_>, bool)>) {
+        let settings = &self.draft.config.notify;
+        let section = document.and_then(|(source, table, is_torn)| {
+            let (_, value) = table.get_key_value(notify::SECTION)?;
+            Some((source, value, is_torn))
+        });
+        let routing = match section {
+            Some((source, value, is_torn)) => {
+                notify::read_routing(source, value, settings, is_torn, &mut self.errors)
+            }
+            None => notify::routing_of(settings),
+        };
+        self.draft.config.store.routing = Arc::new(routing);
     }
 
     /// A line whose syntax is wrong is reported once, not also for what was made of its rest.
@@ -435,7 +467,9 @@ fn unknown_key(section: &str, key: &str) -> String {
     let own = SETTINGS.iter().filter(|s| s.section() == section);
     let (rules_section, rules) = retention::PLACE;
     let rules = (section == rules_section).then_some(rules);
-    let mut hint = did_you_mean(key, own.map(Setting::key).chain(rules));
+    let arrays = notify::arrays().filter(|_| section == notify::SECTION);
+    let arrays = arrays.chain(rules);
+    let mut hint = did_you_mean(key, own.map(Setting::key).chain(arrays));
     if hint.is_empty()
         && let Some(elsewhere) = SETTINGS.iter().find(|s| s.key() == key)
     {

@@ -9,14 +9,16 @@ mod configuration;
 mod error;
 mod file;
 mod loader;
+mod notify;
 mod retention;
 mod rules;
 mod setting;
 mod suggest;
+mod table;
 mod targets;
 mod value;
 
-pub use agents::{AGENT_KEYS, AgentKey};
+pub use agents::AGENT_KEYS;
 pub use catalogue::{SettingInfo, settings};
 pub use configuration::{
     Config, ConfiguredAgent, FileSdSettings, LogFormat, LogSettings, RuleSettings,
@@ -25,6 +27,8 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
 pub use retention::{RETENTION_RULE_KEYS, RetentionRuleKey};
 pub use rules::{FileRule, read_rule_directory, read_rule_file};
+pub use notify::{CHANNEL_SECTIONS, ChannelSection, ROUTING_SECTIONS, RoutingSection};
+pub use table::KeyInfo;
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,
 };

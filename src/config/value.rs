@@ -209,6 +209,17 @@ pub(super) fn check_url(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The same of a URL that everybody is shown.
+pub(super) fn check_public_url(text: &str) -> Result<(), String> {
+    check_url(text)?;
+    let has_login =
+        Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    if has_login {
+        return Err("the URL must hold no user and no password, since it is shown".to_owned());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

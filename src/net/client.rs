@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION},
+    Method, Response,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::{Host, Url};
@@ -38,6 +38,22 @@ pub struct Fetched {
     pub body: Bytes,
     /// Its place among the large bodies; keep it as long as the body.
     _place: Option<OwnedSemaphorePermit>,
+}
+
+/// So much of the answer to a POST is kept, in bytes.
+const EXCERPT_BYTES_MAX: usize = 1 << 10;
+/// Its status is known by then, so nobody waits longer for the rest.
+const EXCERPT_WAIT: Duration = Duration::from_secs(1);
+
+/// How a POST was answered, whatever the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Retry-After, if it was sent as readable text.
+    pub retry_after: Option<String>,
+    /// How the body begins, at most 1 KiB of it; whoever answered chose it.
+    pub excerpt: Bytes,
 }
 
 /// Guarded HTTP client. Clones share its connections.
@@ -124,6 +140,44 @@ impl Client {
         Ok(response.status().as_u16())
     }
 
+    /// Posts a body; all of it within `timeout`. Redirects are not followed: they would carry the body and the
+    /// headers to where nobody sent them.
+    ///
+    /// User and password in the URL are sent as basic authentication. A request on a kept connection that was
+    /// closed under it is sent twice.
+    ///
+    /// # Errors
+    /// [`FetchError`] when there is no answer; no status is one.
+    pub async fn post(
+        &self,
+        url: &str,
+        timeout: Duration,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, FetchError> {
+        let mut url = Url::parse(url).map_err(|e| FetchError::BadUrl(e.to_string()))?;
+        let credentials = take_credentials(&mut url);
+        check(&url)?;
+        let place = place(&url);
+        let credentials = credentials.as_ref();
+        let request = Request {
+            method: Method::POST,
+            headers,
+            body,
+        };
+        let mut response =
+            tokio::time::timeout(timeout, self.ask(&url, &request, credentials, &place))
+                .await
+                .unwrap_or(Err(FetchError::TimedOut(timeout)))?;
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: response.status().as_u16(),
+            retry_after: retry_after.map(str::to_owned),
+            excerpt: excerpt(&mut response).await,
+        })
+    }
+
     /// Follows redirects to a successful response; also tells host and port of who gave it.
     async fn follow(
         &self,
@@ -134,11 +188,16 @@ impl Client {
         let mut url = Url::parse(url).map_err(|e| FetchError::BadUrl(e.to_string()))?;
         let credentials = take_credentials(&mut url);
         let origin = url.origin();
+        let request = Request {
+            method: Method::GET,
+            headers,
+            body: Bytes::new(),
+        };
         for _ in 0..=self.redirects_max {
             check(&url)?;
             let place = place(&url);
             let credentials = credentials.as_ref().filter(|_| url.origin() == origin);
-            let response = self.ask(&url, headers, credentials, &place).await?;
+            let response = self.ask(&url, &request, credentials, &place).await?;
             let status = response.status();
             if status.is_success() {
                 return Ok((response, place));
@@ -158,15 +217,21 @@ impl Client {
     async fn ask(
         &self,
         url: &Url,
-        headers: &HeaderMap,
+        request: &Request<'_>,
         credentials: Option<&(String, Option<String>)>,
         place: &str,
     ) -> Result<Response, FetchError> {
         let request = || {
-            let request = self.http.get(url.clone()).headers(headers.clone());
+            let mut built = self
+                .http
+                .request(request.method.clone(), url.clone())
+                .headers(request.headers.clone());
+            if !request.body.is_empty() {
+                built = built.body(request.body.clone());
+            }
             match credentials {
-                Some((user, password)) => request.basic_auth(user, password.as_deref()),
-                None => request,
+                Some((user, password)) => built.basic_auth(user, password.as_deref()),
+                None => built,
             }
         };
         match request().send().await {
@@ -209,6 +274,28 @@ impl Client {
             _place: large,
         })
     }
+}
+
+/// What is asked of a URL.
+struct Request<'a> {
+    method: Method,
+    headers: &'a HeaderMap,
+    body: Bytes,
+}
+
+/// How the body begins; what cannot be read in a moment is left out.
+async fn excerpt(response: &mut Response) -> Bytes {
+    let mut begun = BytesMut::new();
+    let reading = async {
+        while begun.len() < EXCERPT_BYTES_MAX
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            let room = EXCERPT_BYTES_MAX - begun.len();
+            begun.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+    };
+    let _ = tokio::time::timeout(EXCERPT_WAIT, reading).await;
+    begun.freeze()
 }
 
 /// Encodings in the order in which they were applied, in however many lines they are told.

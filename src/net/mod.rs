@@ -1,4 +1,4 @@
-//! Guarded HTTP client for addresses that others name: scrape targets, probes, later notifications.
+//! Guarded HTTP client for addresses that others name: scrape targets, probes, receivers of notifications.
 //!
 //! It speaks plain http and https, ignores proxies of the environment, refuses link-local and other
 //! addresses that are no place for a target at the moment of connecting, follows few redirects without
@@ -11,7 +11,7 @@ mod error;
 mod scripted;
 mod settings;
 
-pub use client::{Client, Fetched};
+pub use client::{Answer, Client, Fetched};
 pub use error::{BuildError, FetchError, one_line};
 #[cfg(test)]
 pub(crate) use scripted::{Reply, ScriptedServer};

@@ -51,7 +51,7 @@ impl Reply {
 pub(crate) struct ScriptedServer {
     /// `127.0.0.1:port`.
     pub(crate) address: String,
-    /// Heads of the requests so far.
+    /// Requests so far: the head, and the body if there is one.
     pub(crate) requests: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
@@ -108,9 +108,14 @@ async fn answer(
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let length = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.map_or(0, |(_, value)| value.trim().parse().unwrap_or(0));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
     let before = {
         let mut seen = seen.lock();
-        seen.push(head);
+        seen.push(head + &String::from_utf8_lossy(&body));
         seen.len() - 1
     };
     let open = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";

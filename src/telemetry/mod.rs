@@ -30,6 +30,22 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
+/// A channel of notifications; its name is the configuration's.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByChannel {
+    /// Its name.
+    pub channel: String,
+}
+
+impl ByChannel {
+    /// The label of a channel.
+    pub fn new(channel: &str) -> Self {
+        Self {
+            channel: channel.to_owned(),
+        }
+    }
+}
+
 /// Own metrics. Rooms get an `Arc` of it and count directly.
 #[derive(Debug)]
 pub struct OwnMetrics {
@@ -112,6 +128,18 @@ pub struct OwnMetrics {
     pub http_requests: Family<RequestLabels, Counter>,
     /// Connections refused for lack of a place.
     pub http_connections_refused: Counter,
+    /// Attempts to deliver a notification, by channel.
+    pub notification_attempts: Family<ByChannel, Counter>,
+    /// Attempts that failed or were refused, by channel.
+    pub notification_failures: Family<ByChannel, Counter>,
+    /// Notifications that arrived, by channel.
+    pub notifications_delivered: Family<ByChannel, Counter>,
+    /// Notifications that were given up, by channel.
+    pub notifications_given_up: Family<ByChannel, Counter>,
+    /// Notifications that wait to be delivered, by channel.
+    pub notifications_waiting: Family<ByChannel, Gauge>,
+    /// Calls of the heartbeat's URL, by result (`ok`, `failed`).
+    pub heartbeats: Family<By, Counter>,
 }
 
 impl Default for OwnMetrics {
@@ -158,6 +186,12 @@ impl Default for OwnMetrics {
             rule_directory_is_good: Gauge::default(),
             http_requests: Family::default(),
             http_connections_refused: Counter::default(),
+            notification_attempts: Family::default(),
+            notification_failures: Family::default(),
+            notifications_delivered: Family::default(),
+            notifications_given_up: Family::default(),
+            notifications_waiting: Family::default(),
+            heartbeats: Family::default(),
         };
         metrics.register();
         metrics
@@ -323,6 +357,41 @@ impl OwnMetrics {
             "http_connections_refused",
             "Connections refused for lack of a place",
             self.http_connections_refused.clone(),
+        );
+        self.register_notifications();
+    }
+
+    fn register_notifications(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "notification_attempts",
+            "Attempts to deliver a notification, by channel",
+            self.notification_attempts.clone(),
+        );
+        r.register(
+            "notification_failures",
+            "Attempts to deliver a notification that failed or were refused, by channel",
+            self.notification_failures.clone(),
+        );
+        r.register(
+            "notifications_delivered",
+            "Notifications that arrived, by channel",
+            self.notifications_delivered.clone(),
+        );
+        r.register(
+            "notifications_given_up",
+            "Notifications that were given up, by channel",
+            self.notifications_given_up.clone(),
+        );
+        r.register(
+            "notifications_waiting",
+            "Notifications that wait to be delivered, by channel",
+            self.notifications_waiting.clone(),
+        );
+        r.register(
+            "heartbeats",
+            "Calls of the heartbeat's URL, by result",
+            self.heartbeats.clone(),
         );
     }
 

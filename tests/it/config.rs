@@ -13,10 +13,11 @@ use std::{
 
 use longwatch::{
     config::{
-        AGENT_KEYS, Config, LogFormat, Origin, Overrides, RETENTION_RULE_KEYS, SettingInfo, load,
-        settings,
+        AGENT_KEYS, CHANNEL_SECTIONS, Config, KeyInfo, LogFormat, Origin, Overrides,
+        RETENTION_RULE_KEYS, SettingInfo, load, settings,
     },
     model::{DAY_MS, RegistrationSource},
+    notify::{ChannelKind, MailSecurity, Secret},
 };
 use tracing::level_filters::LevelFilter;
 
@@ -169,6 +170,204 @@ agent_id = "silent"
     assert!(silent.registration.is_push_only());
     assert_eq!(silent.registration.info, "{}");
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn channels_are_read_as_written() {
+    let config = read(
+        r#"
+[notify]
+group_wait = "0s"
+external_url = "https://watch.example/lw/"
+heartbeat_url = "https://hc.example/hunter2"
+[[notify.webhook]]
+name = "pager"
+url = "https://user:hunter2@pager.example/hook"
+headers = { X-Key = "hunter2" }
+bearer_token_file = "/run/secrets/pager"
+timeout = "3s"
+send_resolved = false
+[[notify.log]]
+name = "journal"
+[[notify.slack]]
+name = "chat"
+url_env = "CHAT_URL"
+[[notify.email]]
+name = "mail"
+smtp_host = "mail.example"
+from = "longwatch <watch@example.org>"
+to = ["ops@example.org"]
+username = "watch"
+password_file = "/run/secrets/mail"
+[[notify.command]]
+name = "page"
+command = ["/usr/local/bin/page", "--token=hunter2"]
+"#,
+    );
+    let notify = &config.notify;
+    assert_eq!(notify.group_wait_ms, 0);
+    assert_eq!(
+        notify.external_url.as_deref(),
+        Some("https://watch.example/lw")
+    );
+    assert!(notify.heartbeat_url.is_some());
+    let names: Vec<_> = notify.channels.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["journal", "pager", "chat", "mail", "page"]);
+    let [journal, pager, chat, mail, page] = notify.channels.as_slice() else {
+        panic!("{notify:?}")
+    };
+    assert_eq!(journal.kind, ChannelKind::Log);
+    assert_eq!((pager.timeout_ms, pager.send_resolved), (3_000, false));
+    assert_eq!((chat.timeout_ms, chat.send_resolved), (10_000, true));
+    assert_eq!(page.timeout_ms, 30_000);
+    let ChannelKind::Webhook(hook) = &pager.kind else {
+        panic!("{pager:?}")
+    };
+    assert_eq!(
+        hook.url,
+        Secret::Text("https://user:hunter2@pager.example/hook".to_owned())
+    );
+    assert_eq!(hook.headers()["x-key"], "hunter2");
+    assert_eq!(
+        hook.bearer_token,
+        Some(Secret::File("/run/secrets/pager".into()))
+    );
+    let ChannelKind::Slack(slack) = &chat.kind else {
+        panic!("{chat:?}")
+    };
+    assert_eq!(slack.url, Secret::Variable("CHAT_URL".to_owned()));
+    let ChannelKind::Email(email) = &mail.kind else {
+        panic!("{mail:?}")
+    };
+    assert_eq!((email.smtp_port, email.tls), (587, MailSecurity::StartTls));
+    assert_eq!(email.login.as_ref().unwrap().username, "watch");
+    let ChannelKind::Command(command) = &page.kind else {
+        panic!("{page:?}")
+    };
+    assert_eq!(command.command.len(), 2);
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let log = read("[notify]\ngroup_by = []\n").notify;
+    assert_eq!(log.channels.len(), 1);
+    assert_eq!(
+        (log.channels[0].name.as_str(), &log.channels[0].kind),
+        ("log", &ChannelKind::Log)
+    );
+}
+
+#[test]
+fn mistakes_of_channels_are_reported_with_their_places() {
+    let text = "\
+[notify]
+group_wait = 'soon'
+webhok = 1
+slack = 5
+[[notify.webhook]]
+url = 'ftp://user:hunter2@host/'
+headers = { Host = 'x', 'a b' = 'hunter2', X-N = 1, X-L = \"hunter2\\r\\nX: y\" }
+timeout = '1h'
+[[notify.webhook]]
+name = 'a'
+url = 'http://h/'
+url_file = 'u'
+bearer_token = 'hunter2'
+bearer_token_file = 't'
+bearer_token_env = 'LONGWATCH_TOKEN'
+headers = { Authorization = 'hunter2' }
+[[notify.log]]
+name = 'a'
+timeout = '1s'
+[[notify.command]]
+name = ''
+command = '/bin/sh'
+[[notify.command]]
+name = 'c'
+command = []
+send_resolved = 1
+[[notify.email]]
+name = 'm'
+smtp_host = 'mail.example'
+smtp_port = 70000
+tls = 'none'
+from = 'nobody'
+to = ['a@b', \"a@b\\r\\nBcc: c@d\"]
+username = 'u'
+password = 'hunter2'
+[[notify.email]]
+name = 'n'
+smtp_host = 'a b'
+tls = 'ssl'
+from = 'a@b'
+to = []
+password_env = 'MAIL'
+";
+    let expected = [
+        "2:14: notify.group_wait: `soon` is not a duration: give a number and a unit, such as `30s`, `5m`, `24h`, `7d`",
+        "3:1: notify.webhok: unknown key; did you mean `webhook`?",
+        "4:9: notify.slack: expected sections [[notify.slack]], found an integer",
+        "5:1: notify.webhook.name: is missing",
+        "6:7: notify.webhook.url: the URL must begin with http:// or https://",
+        "7:20: notify.webhook.headers.Host: this header is set by longwatch itself",
+        "7:33: notify.webhook.headers.a b: not a header's name",
+        "7:50: notify.webhook.headers.X-N: expected text, found an integer",
+        "7:59: notify.webhook.headers.X-L: a header's value holds no control characters",
+        "8:11: notify.webhook.timeout: must be between 100ms and 10m, not 1h",
+        "10:8: notify.webhook.name: `a` is given twice, first at FILE:18:8",
+        "12:12: notify.webhook.url_file: excludes `url`: give one of them",
+        "13:1: notify.webhook.bearer_token: unknown key; a secret is given by `bearer_token_file` or `bearer_token_env`",
+        "15:20: notify.webhook.bearer_token_env: excludes `bearer_token_file`: give one of them",
+        "15:20: notify.webhook.bearer_token_env: variables that begin with LONGWATCH_ are settings; call it otherwise",
+        "16:29: notify.webhook.headers.Authorization: the bearer token is sent in this header",
+        "19:1: notify.log.timeout: unknown key",
+        "21:8: notify.command.name: must not be empty: expected text",
+        "22:11: notify.command.command: expected a list of texts such as [\"a\", \"b\"], found text",
+        "25:11: notify.command.command: must name a program",
+        "26:17: notify.command.send_resolved: expected true or false, found an integer",
+        "30:13: notify.email.smtp_port: must be between 1 and 65535, not 70000",
+        "31:7: notify.email.tls: `mail.example` is not this host: mail would go over the network in clear; set `allow_plaintext = true` if that is meant",
+        "32:8: notify.email.from: `nobody` is not a mail address, such as `ops@example.org` or `Operations <ops@example.org>`",
+        "33:6: notify.email.to: a mail address holds no control characters",
+        "34:12: notify.email.username: needs `password_file` or `password_env` beside it",
+        "35:1: notify.email.password: unknown key; a secret is given by `password_file` or `password_env`",
+        "38:13: notify.email.smtp_host: not a host name or an IP address",
+        "39:7: notify.email.tls: `ssl` is none of starttls, implicit, none",
+        "41:6: notify.email.to: must name a recipient",
+        "42:16: notify.email.password_env: needs `username` beside it",
+    ];
+    let found: Vec<String> = errors(text)
+        .iter()
+        .map(|line| match line.split_once("first at ") {
+            Some((before, place)) => {
+                let at = place.rsplit_once(".toml").map_or("", |(_, at)| at);
+                format!("{before}first at FILE{at}")
+            }
+            None => line.clone(),
+        })
+        .collect();
+    assert_eq!(found.join("\n"), expected.join("\n"));
+}
+
+#[test]
+fn mail_in_clear_stays_on_this_host_unless_said_otherwise() {
+    let mail = |host: &str, more: &str| {
+        format!(
+            "[[notify.email]]\nname = 'm'\nsmtp_host = '{host}'\ntls = 'none'\nfrom = 'a@b.example'\nto = ['c@d.example']\n{more}"
+        )
+    };
+    for host in ["localhost", "127.0.0.1", "::1"] {
+        read(&mail(host, ""));
+    }
+    read(&mail("mail.example", "allow_plaintext = true\n"));
+    for (host, more) in [
+        ("mail.example", ""),
+        ("10.0.0.1", "allow_plaintext = false\n"),
+    ] {
+        let found = errors(&mail(host, more));
+        assert!(
+            found.len() == 1 && found[0].starts_with("4:7: notify.email.tls: "),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]
@@ -475,7 +674,7 @@ fn variables_and_flags_name_themselves() {
 proptest::proptest! {
     /// Whatever a file holds, it is a configuration or every mistake has a place in it.
     #[test]
-    fn no_file_panics(lines in proptest::collection::vec("(\\[{1,2}[a-z.]{0,8}\\]{1,2}|[a-zä_.]{0,12} ?= ?(['\"\\[{]?[-a-z0-9._:, é]{0,12}['\"\\]}]?)|\\[(http|collect|health)\\]|\\[\\[agents\\]\\]|(interval|listen|agent_id|pid|labels|info) = ('[a-z0-9]{0,5}'|[0-9]{1,25}|\\{a = [0-9.]{1,4}\\}))", 0..12)) {
+    fn no_file_panics(lines in proptest::collection::vec("(\\[{1,2}[a-z.]{0,8}\\]{1,2}|[a-zä_.]{0,12} ?= ?(['\"\\[{]?[-a-z0-9._:, é]{0,12}['\"\\]}]?)|\\[(http|collect|health)\\]|\\[\\[agents\\]\\]|\\[\\[notify\\.(log|webhook|email)\\]\\]|(name|url|to|headers|interval|listen|agent_id|pid|labels|info) = ('[a-z0-9]{0,5}'|[0-9]{1,25}|\\{a = [0-9.]{1,4}\\}))", 0..12)) {
         let text = lines.join("\n");
         let file = file(&text);
         if let Err(errors) = load(Some(&file.path), NO_ENV, &Overrides::default()) {
@@ -514,6 +713,7 @@ fn title(section: &str) -> &'static str {
         "collect" => "Collection from agents",
         "host" => "This host as an agent",
         "health" => "The health score",
+        "notify" => "Notifications",
         "log" => "The log",
         other => panic!("section [{other}] needs a title here"),
     }
@@ -521,6 +721,12 @@ fn title(section: &str) -> &'static str {
 
 fn sections(settings: &[SettingInfo]) -> impl Iterator<Item = &[SettingInfo]> {
     settings.chunk_by(|a, b| a.section == b.section)
+}
+
+fn write_keys(text: &mut String, keys: &[KeyInfo]) {
+    for key in keys {
+        writeln!(text, "| `{}` | {} | {} |", key.key, key.form, key.meaning).unwrap();
+    }
 }
 
 #[test]
@@ -552,8 +758,16 @@ fn the_reference_says_what_the_settings_are() {
         }
     }
     text.push_str(include_str!("config/agents.md"));
-    for key in AGENT_KEYS {
-        writeln!(text, "| `{}` | {} | {} |", key.key, key.form, key.meaning).unwrap();
+    write_keys(&mut text, &AGENT_KEYS);
+    text.push_str(include_str!("config/channels.md"));
+    for section in CHANNEL_SECTIONS {
+        let (key, title) = (section.key, section.title);
+        write!(
+            text,
+            "\n### `[[notify.{key}]]`: {title}\n\n| key | value | meaning |\n|---|---|---|\n"
+        )
+        .unwrap();
+        write_keys(&mut text, section.keys);
     }
     text.push_str(include_str!("config/retention_rules.md"));
     for key in RETENTION_RULE_KEYS {
@@ -585,9 +799,10 @@ fn the_example_file_shows_every_setting_at_its_default() {
     }
     text.push_str(include_str!("config/example_agents.toml"));
     text.push_str(include_str!("config/example_retention_rules.toml"));
+    text.push_str(include_str!("config/example_channels.toml"));
     check_document("packaging/longwatch.toml", &text);
 
-    // As it is, and with every default, the example agent and the example rule switched on, it says what nothing says.
+    // As it is, and with every default and the examples switched on, it says what nothing says.
     let live: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -599,6 +814,7 @@ fn the_example_file_shows_every_setting_at_its_default() {
         let mut config = read(&text);
         config.agents.clear();
         config.store.retention_rules.clear();
+        config.notify.channels = Config::default().notify.channels;
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 }

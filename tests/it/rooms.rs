@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("report", 5),
     ("rules", 5),
     ("ingest", 4),
+    ("notify", 4),
     ("store", 3),
     ("codec", 2),
     ("alerts", 2),
@@ -26,6 +27,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("bincode", &["codec"]),
     ("pco", &["codec"]),
     ("sysinfo", &["collect"]),
+    ("lettre", &["notify"]),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<(String, String)>) {
