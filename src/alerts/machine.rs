@@ -367,7 +367,10 @@ mod tests {
         assert_eq!(run.see(1_011, &Finding::Ends), Some(AlertEventKind::Kept));
         run.down.push((1_012, 2_012));
         assert_eq!(run.see(2_015, &Finding::Ends), None, "4 ms were seen");
-        assert_eq!(run.see(2_016, &Finding::Ends), Some(AlertEventKind::Resolved));
+        assert_eq!(
+            run.see(2_016, &Finding::Ends),
+            Some(AlertEventKind::Resolved)
+        );
     }
 
     #[test]
@@ -459,7 +462,11 @@ mod tests {
     }
 
     fn findings() -> impl Strategy<Value = Finding> {
-        prop_oneof![Just(Finding::Holds), Just(Finding::Ends), Just(Finding::NoData)]
+        prop_oneof![
+            Just(Finding::Holds),
+            Just(Finding::Ends),
+            Just(Finding::NoData)
+        ]
     }
 
     proptest! {

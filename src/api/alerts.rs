@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        Acknowledgement, AgentNo, Alert, AlertState, Evidence, History, OccurrenceNo,
-        Severity, Timestamp, Window,
+        Acknowledgement, AgentNo, Alert, AlertState, Evidence, History, OccurrenceNo, Severity,
+        Timestamp, Window,
     },
     rules::{labels_json, number_json},
     store::{Change, Changed},

@@ -139,14 +139,7 @@ impl Running {
             let store = store.clone();
             move || store.condition().problem().is_none()
         };
-        let delivery = notify::start(
-            &store,
-            config.notify,
-            &clock,
-            &metrics,
-            healthy,
-            &shutdown,
-        );
+        let delivery = notify::start(&store, config.notify, &clock, &metrics, healthy, &shutdown);
         tasks.spawn(delivery.map_err(|e| StartError::Other(e.into()))?);
         tasks.spawn(evaluation.run(shutdown.clone()));
         tasks.spawn(rule_files.follow(store.clone(), shutdown.clone()));

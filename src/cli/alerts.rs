@@ -113,14 +113,24 @@ fn table(document: &Value, has_colour: bool) -> String {
     };
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["ID", "STATE", "SEVERITY", "ALERT", "SINCE", "ACKNOWLEDGED", "DESCRIPTION"]);
+    table.set_header([
+        "ID",
+        "STATE",
+        "SEVERITY",
+        "ALERT",
+        "SINCE",
+        "ACKNOWLEDGED",
+        "DESCRIPTION",
+    ]);
     table.force_no_tty();
     if has_colour {
         table.enforce_styling();
     }
     for alert in alerts {
         let severity = text(alert, "severity");
-        let by = alert.get("acknowledged").map_or("-".to_owned(), |ack| text(ack, "by"));
+        let by = alert
+            .get("acknowledged")
+            .map_or("-".to_owned(), |ack| text(ack, "by"));
         table.add_row([
             Cell::new(text(alert, "id")),
             Cell::new(text(alert, "state")),
@@ -171,7 +181,12 @@ impl Show {
 
 fn described(alert: &Value) -> String {
     let mut lines = vec![
-        format!("{} {} {}", text(alert, "id"), text(alert, "state"), text(alert, "alert_id")),
+        format!(
+            "{} {} {}",
+            text(alert, "id"),
+            text(alert, "state"),
+            text(alert, "alert_id")
+        ),
         text(alert, "description"),
     ];
     let none = Vec::new();
@@ -385,7 +400,9 @@ impl AddSilence {
 
 /// End a silence now.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  longwatch alerts silence expire 0f8fad5b-d9cb-469f-a165-70867728950e")]
+#[command(
+    after_help = "Example:\n  longwatch alerts silence expire 0f8fad5b-d9cb-469f-a165-70867728950e"
+)]
 pub(super) struct ExpireSilence {
     /// The silence's id
     #[arg(value_name = "ID")]

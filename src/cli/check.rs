@@ -169,7 +169,10 @@ impl Found {
                 self.errors.extend(taken.map(|found| ConfigError {
                     origin: found.at.clone(),
                     key: "rule.name".to_owned(),
-                    reason: format!("rule `{}` is defined in the configuration file, too", found.rule.rule.name),
+                    reason: format!(
+                        "rule `{}` is defined in the configuration file, too",
+                        found.rule.rule.name
+                    ),
                 }));
             }
             Err(errors) => self.errors.extend(errors.iter().cloned()),

@@ -18,7 +18,6 @@ use super::{
 use crate::{
     model::{AgentId, History, Timestamp, Window},
     report::{self, Comparison, Format, PerformanceReport, ReportRequest, Source},
-    store::View,
 };
 
 /// Performance report of a window of time, from a file or from a server.

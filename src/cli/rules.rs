@@ -128,7 +128,10 @@ impl Backtest {
         });
         let reports = reports.map_err(Failure::from)?;
         progress.end();
-        Ok(reports.iter().map(|report| backtest_json(report, window)).collect())
+        Ok(reports
+            .iter()
+            .map(|report| backtest_json(report, window))
+            .collect())
     }
 
     /// What the server is asked. It reads relative times by its own clock, so the texts are passed on.
@@ -142,7 +145,10 @@ impl Backtest {
             (None, Some(to)) => {
                 let now = SystemClock.now();
                 let end = parse_time(to, now).unwrap_or(now);
-                json!(end.plus_millis(-window.length_ms().unwrap_or_default()).to_rfc3339())
+                json!(
+                    end.plus_millis(-window.length_ms().unwrap_or_default())
+                        .to_rfc3339()
+                )
             }
         };
         body
@@ -188,7 +194,9 @@ fn read(path: &Path) -> Result<Vec<StoredRule>, Failure> {
 fn chosen(mut rules: Vec<StoredRule>, only: &[String]) -> Result<Vec<StoredRule>, Failure> {
     for name in only {
         if rules.iter().all(|rule| rule.rule.name != *name) {
-            return Err(usage(format!("--rule: there is no rule `{name}` in the file")));
+            return Err(usage(format!(
+                "--rule: there is no rule `{name}` in the file"
+            )));
         }
     }
     rules.retain(|rule| only.is_empty() || only.contains(&rule.rule.name));
@@ -215,7 +223,8 @@ fn variants(rules: &[StoredRule], thresholds: Option<&[f64]>) -> Vec<Rule> {
 /// The same as definitions for a server.
 fn definitions(stored: &StoredRule, thresholds: Option<&[f64]>) -> Vec<Value> {
     let definition: Value = serde_json::from_str(&stored.definition).unwrap_or_default();
-    let Some(thresholds) = thresholds.filter(|_| stored.rule.condition.threshold().is_some()) else {
+    let Some(thresholds) = thresholds.filter(|_| stored.rule.condition.threshold().is_some())
+    else {
         return vec![definition];
     };
     let key = if definition.get("rate_threshold").is_some() {
@@ -237,7 +246,11 @@ fn definitions(stored: &StoredRule, thresholds: Option<&[f64]>) -> Vec<Value> {
 
 /// `threshold=70..95:5`
 fn sweep(text: &str) -> Result<Vec<f64>, Failure> {
-    let bad = || usage(format!("--sweep: `{text}` is not of the form threshold=70..95:5"));
+    let bad = || {
+        usage(format!(
+            "--sweep: `{text}` is not of the form threshold=70..95:5"
+        ))
+    };
     let range = text.strip_prefix("threshold=").ok_or_else(bad)?;
     let (from, rest) = range.split_once("..").ok_or_else(bad)?;
     let (to, step) = rest.split_once(':').ok_or_else(bad)?;
@@ -248,14 +261,20 @@ fn sweep(text: &str) -> Result<Vec<f64>, Failure> {
         .map(|((from, to), step)| (from, to, step))
         .ok_or_else(bad)?;
     if step <= 0.0 || to < from {
-        return Err(usage(format!("--sweep: `{text}` leads nowhere: the step must be above 0, the end not before the start")));
+        return Err(usage(format!(
+            "--sweep: `{text}` leads nowhere: the step must be above 0, the end not before the start"
+        )));
     }
     let count = ((to - from) / step + 1e-9).floor();
     if count >= SWEEP_MAX as f64 {
-        return Err(usage(format!("--sweep: `{text}` tries more than {SWEEP_MAX} thresholds")));
+        return Err(usage(format!(
+            "--sweep: `{text}` tries more than {SWEEP_MAX} thresholds"
+        )));
     }
     // Each from the start, so that errors of rounding do not add up.
-    Ok((0..=count as usize).map(|i| from + i as f64 * step).collect())
+    Ok((0..=count as usize)
+        .map(|i| from + i as f64 * step)
+        .collect())
 }
 
 fn table(reports: &[Value]) -> String {
@@ -263,7 +282,14 @@ fn table(reports: &[Value]) -> String {
     table.load_style(presets::NOTHING);
     table.force_no_tty();
     table.set_header([
-        "RULE", "THRESHOLD", "SERIES", "FIRED", "PENDING ONLY", "FIRING TIME", "NOTIFICATIONS", "COVERAGE",
+        "RULE",
+        "THRESHOLD",
+        "SERIES",
+        "FIRED",
+        "PENDING ONLY",
+        "FIRING TIME",
+        "NOTIFICATIONS",
+        "COVERAGE",
     ]);
     for report in reports {
         let number = |key: &str| report.get(key).and_then(Value::as_f64).unwrap_or_default();
@@ -305,7 +331,10 @@ pub(super) struct Lint {
 impl Lint {
     fn run(self) -> Result<(), Failure> {
         self.window.check()?;
-        let rules: Vec<Rule> = read(&self.file)?.into_iter().map(|stored| stored.rule).collect();
+        let rules: Vec<Rule> = read(&self.file)?
+            .into_iter()
+            .map(|stored| stored.rule)
+            .collect();
         let (view, now) = open(&self.db)?;
         let window: Window = self.window.at(now)?;
         let mut progress = Progress::of("lint");
@@ -324,12 +353,21 @@ impl Lint {
                 let remarks = remarks.iter().map(|remark| {
                     json!({"rule": remark.rule, "weight": word(remark.weight), "text": remark.text})
                 });
-                output::pretty(&json!({"rules": rules.len(), "remarks": remarks.collect::<Vec<_>>()}))
+                output::pretty(
+                    &json!({"rules": rules.len(), "remarks": remarks.collect::<Vec<_>>()}),
+                )
             }
             Answer::Text if remarks.is_empty() => format!("{} rules: ok\n", rules.len()),
             Answer::Text => remarks
                 .iter()
-                .map(|r| format!("{}: {}: {}\n", printable(&r.rule), word(r.weight), printable(&r.text)))
+                .map(|r| {
+                    format!(
+                        "{}: {}: {}\n",
+                        printable(&r.rule),
+                        word(r.weight),
+                        printable(&r.text)
+                    )
+                })
                 .collect(),
         };
         output::print(text.as_bytes())?;
@@ -348,7 +386,13 @@ mod tests {
     fn sweeps_are_read_with_both_ends() {
         assert_eq!(sweep("threshold=70..80:5").unwrap(), [70.0, 75.0, 80.0]);
         assert_eq!(sweep("threshold=0.1..0.3:0.1").unwrap().len(), 3);
-        for text in ["70..80:5", "threshold=70", "threshold=80..70:5", "threshold=1..2:0", "threshold=0..1e9:1"] {
+        for text in [
+            "70..80:5",
+            "threshold=70",
+            "threshold=80..70:5",
+            "threshold=1..2:0",
+            "threshold=0..1e9:1",
+        ] {
             assert!(sweep(text).is_err(), "{text}");
         }
     }

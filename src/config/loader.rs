@@ -175,7 +175,8 @@ impl Loader {
 
     fn take_section(&mut self, source: &Source, section: &str, table: &DeTable<'_>) {
         for entry in entries(table) {
-            let is_array = section == notify::SECTION && notify::arrays().any(|key| key == entry.key);
+            let is_array =
+                section == notify::SECTION && notify::arrays().any(|key| key == entry.key);
             if is_array || (section, entry.key) == retention::PLACE {
                 continue;
             }

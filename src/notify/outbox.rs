@@ -33,7 +33,9 @@ pub trait Outbox: Clone + Send + Sync + 'static {
 impl Outbox for Store {
     fn waiting(&self, channel: &str) -> Vec<Arc<Delivery>> {
         let outbox = self.view().book().outbox;
-        let waiting = outbox.values().filter(|d| d.channel == channel && !d.is_dead());
+        let waiting = outbox
+            .values()
+            .filter(|d| d.channel == channel && !d.is_dead());
         waiting.cloned().collect()
     }
 

@@ -10,7 +10,9 @@ const EPISODES_MAX: usize = 10_000;
 
 /// Labels as an object.
 pub fn labels_json(labels: &[(String, String)]) -> Value {
-    let pairs = labels.iter().map(|(k, v)| (k.clone(), Value::String(v.clone())));
+    let pairs = labels
+        .iter()
+        .map(|(k, v)| (k.clone(), Value::String(v.clone())));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 

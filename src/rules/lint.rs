@@ -61,7 +61,9 @@ pub fn lint(
             let share = report.coverage * 100.0;
             remark(
                 Weight::Note,
-                format!("there is data to judge by for {share:.0} % of the time only: see `window` and `no_data`"),
+                format!(
+                    "there is data to judge by for {share:.0} % of the time only: see `window` and `no_data`"
+                ),
             );
         }
     }
@@ -93,7 +95,9 @@ fn unmatched(history: &dyn History, rule: &Rule, window: Window) -> String {
         Some(glob) => glob.fits(name),
         None => !is_derived_metric(name),
     };
-    let mut keys = fitting.iter().flat_map(|agent| history.series(agent.no, None));
+    let mut keys = fitting
+        .iter()
+        .flat_map(|agent| history.series(agent.no, None));
     if keys.any(|series| fits_name(series.key.name())) {
         return "no series of such a metric has such labels".to_owned();
     }

@@ -40,35 +40,107 @@ const fn key(key: &'static str, form: &'static str, meaning: &'static str) -> Ke
 
 /// Every key of `[[notify.route]]`.
 const ROUTE_KEYS: [KeyInfo; 10] = [
-    key("name", "text, 1 to 64 bytes", "What the route is called; required, and unique."),
-    key("matchers", "list of matchers", "Alerts that fit all of them, as in `[\"team=db\", \"severity=~critical|emergency\"]`; required."),
-    key("channels", "list of names", "Channels that are told; required, may be empty."),
-    key("group_by", "list of labels", "Labels by which alerts are grouped; `notify.group_by` unless set. `[\"...\"]` takes all."),
-    key("group_wait", "duration, 0s to 1h", "`notify.group_wait` unless set."),
-    key("group_interval", "duration, 1s to 7d", "`notify.group_interval` unless set."),
-    key("repeat_interval", "duration, 1m to 30d", "`notify.repeat_interval` unless set."),
-    key("continue", "`true` or `false`", "Whether later routes are tried, too; `false` unless set."),
-    key("escalate_after", "duration, 1s to 7d", "An alert that nobody acknowledged for so long is told to `escalate_to`."),
-    key("escalate_to", "list of names", "Channels that are told then."),
+    key(
+        "name",
+        "text, 1 to 64 bytes",
+        "What the route is called; required, and unique.",
+    ),
+    key(
+        "matchers",
+        "list of matchers",
+        "Alerts that fit all of them, as in `[\"team=db\", \"severity=~critical|emergency\"]`; required.",
+    ),
+    key(
+        "channels",
+        "list of names",
+        "Channels that are told; required, may be empty.",
+    ),
+    key(
+        "group_by",
+        "list of labels",
+        "Labels by which alerts are grouped; `notify.group_by` unless set. `[\"...\"]` takes all.",
+    ),
+    key(
+        "group_wait",
+        "duration, 0s to 1h",
+        "`notify.group_wait` unless set.",
+    ),
+    key(
+        "group_interval",
+        "duration, 1s to 7d",
+        "`notify.group_interval` unless set.",
+    ),
+    key(
+        "repeat_interval",
+        "duration, 1m to 30d",
+        "`notify.repeat_interval` unless set.",
+    ),
+    key(
+        "continue",
+        "`true` or `false`",
+        "Whether later routes are tried, too; `false` unless set.",
+    ),
+    key(
+        "escalate_after",
+        "duration, 1s to 7d",
+        "An alert that nobody acknowledged for so long is told to `escalate_to`.",
+    ),
+    key(
+        "escalate_to",
+        "list of names",
+        "Channels that are told then.",
+    ),
 ];
 
 /// Every key of `[[notify.inhibit]]`.
 const INHIBIT_KEYS: [KeyInfo; 3] = [
-    key("source", "list of matchers", "While an alert fires that fits all of them; required."),
-    key("target", "list of matchers", "alerts that fit all of these are not told; required."),
-    key("equal", "list of labels", "If these labels are equal in both; a missing one is empty."),
+    key(
+        "source",
+        "list of matchers",
+        "While an alert fires that fits all of them; required.",
+    ),
+    key(
+        "target",
+        "list of matchers",
+        "alerts that fit all of these are not told; required.",
+    ),
+    key(
+        "equal",
+        "list of labels",
+        "If these labels are equal in both; a missing one is empty.",
+    ),
 ];
 
 /// Every key of `[[notify.maintenance]]`.
 const MAINTENANCE_KEYS: [KeyInfo; 8] = [
-    key("name", "text, 1 to 64 bytes", "What the window is called; required, and unique."),
-    key("matchers", "list of matchers", "Alerts that fit all of them are not told; all of them unless set."),
-    key("from", "time, RFC 3339", "Of a window that is open once: its beginning."),
+    key(
+        "name",
+        "text, 1 to 64 bytes",
+        "What the window is called; required, and unique.",
+    ),
+    key(
+        "matchers",
+        "list of matchers",
+        "Alerts that fit all of them are not told; all of them unless set.",
+    ),
+    key(
+        "from",
+        "time, RFC 3339",
+        "Of a window that is open once: its beginning.",
+    ),
     key("to", "time, RFC 3339", "Its end."),
-    key("days", "list of `mon` to `sun`", "Of a window that is open every week: the days on which it begins; every day unless set."),
+    key(
+        "days",
+        "list of `mon` to `sun`",
+        "Of a window that is open every week: the days on which it begins; every day unless set.",
+    ),
     key("at", "time of the day, `HH:MM`", "When it begins."),
     key("duration", "duration, 1m to 7d", "How long it is open."),
-    key("time_zone", "name, as in `Europe/Berlin`", "Whose clock counts; `UTC` unless set."),
+    key(
+        "time_zone",
+        "name, as in `Europe/Berlin`",
+        "Whose clock counts; `UTC` unless set.",
+    ),
 ];
 
 /// Arrays about routing.
@@ -112,7 +184,10 @@ pub(in crate::config) fn read(
         let name = format!("{SECTION}.{}", section.key);
         let readers = TableReader::of_array(source, &name, array, is_torn, errors);
         if readers.len() > SECTIONS_MAX {
-            let reason = format!("{} sections, at most {SECTIONS_MAX} are allowed", readers.len());
+            let reason = format!(
+                "{} sections, at most {SECTIONS_MAX} are allowed",
+                readers.len()
+            );
             errors.push(source.error(array.span().start, name.clone(), reason));
             continue;
         }
@@ -121,7 +196,9 @@ pub(in crate::config) fn read(
             match section.key {
                 "route" => routes.extend(read_route(&mut reader, settings, &mut names)),
                 "inhibit" => routing.inhibitions.extend(read_inhibition(&mut reader)),
-                _ => routing.maintenance.extend(read_maintenance(&mut reader, &mut names)),
+                _ => routing
+                    .maintenance
+                    .extend(read_maintenance(&mut reader, &mut names)),
             }
             errors.append(&mut reader.into_errors());
         }
@@ -133,7 +210,10 @@ pub(in crate::config) fn read(
 /// The routing of a configuration without routes: everything goes to every channel.
 pub(in crate::config) fn routing_of(settings: &Settings) -> Routing {
     let names = settings.channels.iter().map(|channel| channel.name.clone());
-    let silent = settings.channels.iter().filter(|channel| !channel.send_resolved);
+    let silent = settings
+        .channels
+        .iter()
+        .filter(|channel| !channel.send_resolved);
     Routing {
         routes: vec![Route {
             name: DEFAULT_ROUTE.to_owned(),
@@ -166,13 +246,21 @@ fn read_route(
     let group_by = reader.take("group_by", Given::texts);
     let group_wait_ms = reader.take("group_wait", |g| duration(g, 0..=60 * MINUTE_MS));
     let group_interval_ms = reader.take("group_interval", |g| duration(g, 1_000..=7 * DAY_MS));
-    let repeat_interval_ms = reader.take("repeat_interval", |g| duration(g, MINUTE_MS..=30 * DAY_MS));
+    let repeat_interval_ms =
+        reader.take("repeat_interval", |g| duration(g, MINUTE_MS..=30 * DAY_MS));
     let continues = reader.take("continue", Given::switch);
     let after_ms = reader.take("escalate_after", |g| duration(g, 1_000..=7 * DAY_MS));
     let to = reader.take("escalate_to", |given| channels_of(given, settings));
-    for (key, other) in [("escalate_after", "escalate_to"), ("escalate_to", "escalate_after")] {
+    for (key, other) in [
+        ("escalate_after", "escalate_to"),
+        ("escalate_to", "escalate_after"),
+    ] {
         if reader.has(key) && !reader.has(other) {
-            reader.report(reader.value_at(key), key, format!("needs `{other}` beside it"));
+            reader.report(
+                reader.value_at(key),
+                key,
+                format!("needs `{other}` beside it"),
+            );
         }
     }
     let usual = usual(settings, channels?);
@@ -184,7 +272,9 @@ fn read_route(
         group_interval_ms: group_interval_ms.unwrap_or(usual.group_interval_ms),
         repeat_interval_ms: repeat_interval_ms.unwrap_or(usual.repeat_interval_ms),
         continues: continues.unwrap_or(false),
-        escalation: after_ms.zip(to).map(|(after_ms, channels)| Escalation { after_ms, channels }),
+        escalation: after_ms
+            .zip(to)
+            .map(|(after_ms, channels)| Escalation { after_ms, channels }),
         channels: usual.channels,
     })
 }
@@ -210,7 +300,11 @@ fn read_maintenance(
     let schedule = if is_once {
         for key in ["days", "at", "duration", "time_zone"] {
             if reader.has(key) {
-                reader.report(reader.value_at(key), key, "has no meaning beside `from` and `to`");
+                reader.report(
+                    reader.value_at(key),
+                    key,
+                    "has no meaning beside `from` and `to`",
+                );
             }
         }
         once(reader)
@@ -233,7 +327,11 @@ fn once(reader: &mut TableReader<'_>) -> Option<Schedule> {
     let to = reader.require("to", time);
     let (from, to) = from.zip(to)?;
     if from >= to {
-        reader.report(reader.value_at("to"), "to", format!("{to} does not lie after the beginning, {from}"));
+        reader.report(
+            reader.value_at("to"),
+            "to",
+            format!("{to} does not lie after the beginning, {from}"),
+        );
     }
     Some(Schedule::Once { from, to })
 }
@@ -248,7 +346,8 @@ fn weekly(reader: &mut TableReader<'_>) -> Option<Schedule> {
     let length_ms = reader.require("duration", |g| duration(g, MINUTE_MS..=7 * DAY_MS));
     let time_zone = reader.take("time_zone", |given| {
         let text = given.text("the name of a time zone such as \"Europe/Berlin\"")?;
-        text.parse::<Tz>().map_err(|_| format!("`{text}` is no known time zone"))
+        text.parse::<Tz>()
+            .map_err(|_| format!("`{text}` is no known time zone"))
     });
     Some(Schedule::Weekly {
         days: days.unwrap_or_default(),
@@ -294,17 +393,26 @@ fn require_matchers(reader: &mut TableReader<'_>, key: &str) -> Option<Vec<Match
 
 fn channels_of(given: Given<'_>, settings: &Settings) -> Result<Vec<String>, String> {
     let names = given.texts()?;
-    let known = |name: &String| settings.channels.iter().any(|channel| channel.name == *name);
+    let known = |name: &String| {
+        settings
+            .channels
+            .iter()
+            .any(|channel| channel.name == *name)
+    };
     match names.iter().find(|name| !known(name)) {
         Some(name) => Err(format!("there is no channel `{name}`")),
         None => Ok(names),
     }
 }
 
-fn unique_name(reader: &mut TableReader<'_>, names: &mut HashMap<String, Origin>) -> Option<String> {
+fn unique_name(
+    reader: &mut TableReader<'_>,
+    names: &mut HashMap<String, Origin>,
+) -> Option<String> {
     let name = reader.require("name", channels::name)?;
     if name == DEFAULT_ROUTE {
-        let reason = format!("`{DEFAULT_ROUTE}` is the name of the route that takes what no other takes");
+        let reason =
+            format!("`{DEFAULT_ROUTE}` is the name of the route that takes what no other takes");
         reader.report(reader.value_at("name"), "name", reason);
     }
     match names.get(&name) {
