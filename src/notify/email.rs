@@ -114,11 +114,10 @@ fn plain(title: &str, entries: &[Entry], truncated: Option<&str>) -> String {
 /// A message id made of a text: equal for equal texts, and safe whatever the text holds.
 fn message_id(text: &str, domain: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
-    let hex: String = hash[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("<{hex}.longwatch@{domain}>")
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    let number = u128::from_be_bytes(half);
+    format!("<{number:032x}.longwatch@{domain}>")
 }
 
 /// The mail. Its id is made of the idempotency key, so that a second attempt is the same mail; mails of one group
