@@ -114,7 +114,7 @@ impl<'a> TableReader<'a> {
     pub(super) fn take<T>(
         &mut self,
         key: &str,
-        read: impl FnOnce(Given<'_>) -> Result<T, String>,
+        read: impl FnOnce(Given<'a>) -> Result<T, String>,
     ) -> Option<T> {
         let entry = self.entry(key)?;
         match read(Given::Toml(entry.value)) {
@@ -130,7 +130,7 @@ impl<'a> TableReader<'a> {
     pub(super) fn require<T>(
         &mut self,
         key: &str,
-        read: impl FnOnce(Given<'_>) -> Result<T, String>,
+        read: impl FnOnce(Given<'a>) -> Result<T, String>,
     ) -> Option<T> {
         if !self.has(key) {
             self.report_missing(key, "is missing");
@@ -149,7 +149,7 @@ impl<'a> TableReader<'a> {
     pub(super) fn take_each(
         &mut self,
         key: &str,
-        mut take: impl FnMut(&str, Given<'_>) -> Result<(), String>,
+        mut take: impl FnMut(&str, Given<'a>) -> Result<(), String>,
     ) {
         let Some(entry) = self.entry(key) else {
             return;

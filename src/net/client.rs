@@ -5,7 +5,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Method, Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER},
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER,
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::{Host, Url};
@@ -143,7 +145,7 @@ impl Client {
     /// Posts a body; all of it within `timeout`. Redirects are not followed: they would carry the body and the
     /// headers to where nobody sent them.
     ///
-    /// User and password in the URL are sent as basic authentication. A request on a kept connection that was
+    /// User and password in the URL are sent as basic authentication, unless `headers` say otherwise. A request on a kept connection that was
     /// closed under it is sent twice.
     ///
     /// # Errors
@@ -230,8 +232,11 @@ impl Client {
                 built = built.body(request.body.clone());
             }
             match credentials {
-                Some((user, password)) => built.basic_auth(user, password.as_deref()),
-                None => built,
+                // Two of these headers would leave open which one counts.
+                Some((user, password)) if !request.headers.contains_key(AUTHORIZATION) => {
+                    built.basic_auth(user, password.as_deref())
+                }
+                _ => built,
             }
         };
         match request().send().await {

@@ -1,5 +1,7 @@
 //! When the next attempt is due.
 
+use std::ops::RangeInclusive;
+
 use crate::model::{Delivery, DeliveryOutcome, Timestamp};
 
 /// The first pause, in milliseconds; each further one is twice as long.
@@ -12,10 +14,8 @@ pub(super) const RETRY_AFTER_MAX_MS: i64 = 3_600_000;
 /// How attempts follow each other.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
-    /// The first pause, in milliseconds.
-    pub(super) first_ms: i64,
-    /// The longest pause, in milliseconds.
-    pub(super) longest_ms: i64,
+    /// The first pause and the longest one, in milliseconds.
+    pub(super) pauses_ms: RangeInclusive<i64>,
     /// What cannot be delivered for so long is given up, in milliseconds.
     pub(super) give_up_after_ms: i64,
 }
@@ -24,8 +24,7 @@ impl Backoff {
     /// 1 s, doubling to 5 min.
     pub(super) const fn new(give_up_after_ms: i64) -> Self {
         Self {
-            first_ms: FIRST_PAUSE_MS,
-            longest_ms: LONGEST_PAUSE_MS,
+            pauses_ms: FIRST_PAUSE_MS..=LONGEST_PAUSE_MS,
             give_up_after_ms,
         }
     }
@@ -55,11 +54,8 @@ impl Backoff {
     /// Pause after `attempts` attempts and the one that just failed: half of it is fixed, half hangs on the
     /// delivery, so that many do not come back together ("equal jitter"; Brooker, AWS 2015).
     fn pause_ms(&self, key: &str, attempts: u32) -> i64 {
-        let full = self
-            .first_ms
-            .checked_shl(attempts.min(32))
-            .unwrap_or(i64::MAX)
-            .clamp(1, self.longest_ms);
+        let doubled = self.pauses_ms.start().checked_shl(attempts.min(32));
+        let full = doubled.unwrap_or(i64::MAX).clamp(1, *self.pauses_ms.end());
         let spread = crc32c::crc32c_append(crc32c::crc32c(key.as_bytes()), &attempts.to_le_bytes());
         let fixed = full / 2;
         fixed + i64::from(spread) % (full - fixed + 1)

@@ -114,11 +114,10 @@ fn plain(title: &str, entries: &[Entry], truncated: Option<&str>) -> String {
 /// A message id made of a text: equal for equal texts, and safe whatever the text holds.
 fn message_id(text: &str, domain: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
-    let hex: String = hash[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("<{hex}.longwatch@{domain}>")
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    let number = u128::from_be_bytes(half);
+    format!("<{number:032x}.longwatch@{domain}>")
 }
 
 /// The mail. Its id is made of the idempotency key, so that a second attempt is the same mail; mails of one group
@@ -211,14 +210,14 @@ impl Email {
         builder.build_rustls().map_err(cannot)
     }
 
-    /// Sends to all. Where the server refuses it, each recipient is asked for alone: one wrong address must
-    /// not keep the others from knowing.
+    /// Sends to all. Where the server refuses that for what may be one recipient's fault, each is tried alone: one
+    /// wrong address must not keep the others from knowing.
     async fn send(&self, transport: &Transport, mail: &Message) -> Result<(), SmtpError> {
         let (bytes, envelope) = (mail.formatted(), mail.envelope());
         let Err(refusal) = transport.send_raw(envelope, &bytes).await else {
             return Ok(());
         };
-        if !refusal.is_permanent() || envelope.to().len() < 2 {
+        if !is_about_mailboxes(&refusal) || envelope.to().len() < 2 {
             return Err(refusal);
         }
         let mut arrived = false;
@@ -240,6 +239,13 @@ impl Email {
 
 fn alone(envelope: &Envelope, to: &Address) -> Result<Envelope, lettre::error::Error> {
     Envelope::new(envelope.from().cloned(), vec![to.clone()])
+}
+
+/// Whether the server refuses for good what may be a recipient (RFC 5321, 4.2.3: 550 to 556), and not, say, the
+/// password, which is not to be tried again and again.
+fn is_about_mailboxes(refusal: &SmtpError) -> bool {
+    let code = refusal.status().map(u16::from);
+    code.is_some_and(|code| (550..=556).contains(&code))
 }
 
 /// What went wrong, without what the password may have got into.

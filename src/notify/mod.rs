@@ -60,18 +60,18 @@ const HEARTBEAT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`BuildError`] when TLS cannot be set up.
-pub fn start<O: Outbox>(
-    outbox: O,
+pub fn start<O: Outbox, H: Fn() -> bool + Send + 'static>(
+    outbox: &O,
     settings: Settings,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<OwnMetrics>,
-    healthy: impl Fn() -> bool + Send + 'static,
-    shutdown: CancellationToken,
-) -> Result<impl Future<Output = ()> + Send + 'static, BuildError> {
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<OwnMetrics>,
+    healthy: H,
+    shutdown: &CancellationToken,
+) -> Result<impl Future<Output = ()> + Send + 'static + use<O, H>, BuildError> {
     let around = Surroundings {
         http: net::Client::new(&NET)?,
         external_url: settings.external_url.as_deref().unwrap_or_default().into(),
-        clock: Arc::clone(&clock),
+        clock: Arc::clone(clock),
     };
     let interval = millis(settings.heartbeat_interval_ms);
     let heartbeat = settings.heartbeat_url.map(|url| Heartbeat {
@@ -79,7 +79,7 @@ pub fn start<O: Outbox>(
         interval,
         timeout: interval.min(HEARTBEAT_TIMEOUT_MAX),
         http: around.http.clone(),
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::clone(metrics),
         shutdown: shutdown.clone(),
     });
     let deliverers: Vec<_> = settings
@@ -92,8 +92,8 @@ pub fn start<O: Outbox>(
             timeout: millis(channel.timeout_ms),
             channel: AnyChannel::new(channel, around.clone()),
             backoff: Backoff::new(settings.give_up_after_ms),
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(clock),
+            metrics: Arc::clone(metrics),
             shutdown: shutdown.clone(),
         })
         .collect();
@@ -111,4 +111,51 @@ pub fn start<O: Outbox>(
 
 fn millis(ms: i64) -> Duration {
     Duration::from_millis(ms.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        net::{Reply, ScriptedServer},
+        notify::fake::{MemoryOutbox, RuntimeClock, delivery},
+    };
+
+    #[tokio::test]
+    async fn one_call_starts_everything_and_ends_with_shutdown() {
+        let server = ScriptedServer::start(|_, _| Reply::status(200)).await;
+        let hook = WebhookSettings::new(Secret::Text(server.url("/hook")));
+        let log = |sequence| crate::model::Delivery {
+            channel: "log".to_owned(),
+            ..delivery(sequence, "g")
+        };
+        let outbox = MemoryOutbox::of([delivery(1, "g"), log(2)]);
+        let settings = Settings {
+            channels: vec![
+                ChannelSettings::new("c", ChannelKind::Webhook(hook)),
+                ChannelSettings::new("log", ChannelKind::Log),
+            ],
+            heartbeat_url: Some(Secret::Text(server.url("/ping"))),
+            ..Settings::default()
+        };
+        let (clock, metrics) = (RuntimeClock::start(), Arc::default());
+        let shutdown = CancellationToken::new();
+        let running = start(&outbox, settings, &clock, &metrics, || true, &shutdown).unwrap();
+        let task = tokio::spawn(running);
+        outbox.until_empty().await;
+        while server.count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+        task.await.unwrap();
+        assert_eq!(outbox.settled().len(), 2);
+        let mut paths: Vec<_> = server
+            .requests
+            .lock()
+            .iter()
+            .filter_map(|r| Some(r.split_once(" HTTP")?.0.to_owned()))
+            .collect();
+        paths.sort_unstable();
+        assert_eq!(paths, ["GET /ping", "POST /hook"]);
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The deliverer ends an attempt in time; this bounds what nobody awaits any more.
-const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+const TIMEOUT_MAX: Duration = Duration::from_hours(1);
 
 /// Posts a body; fails when there is no answer.
 pub(super) async fn json(

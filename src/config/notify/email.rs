@@ -82,7 +82,7 @@ pub(super) fn read_email(table: &mut TableReader<'_>) -> Option<ChannelKind> {
         .take("tls", security)
         .unwrap_or(MailSecurity::StartTls);
     let port = table.take("smtp_port", port);
-    let allows_plaintext = table.take("allow_plaintext", |given| given.switch());
+    let allows_plaintext = table.take("allow_plaintext", Given::switch);
     if let Some(host) = &host
         && tls == MailSecurity::None
         && allows_plaintext != Some(true)

@@ -13,6 +13,7 @@ use super::{
     ConfigError, Origin,
     file::Source,
     table::{KeyInfo, TableReader},
+    value::Given,
 };
 use crate::notify::{ChannelKind, ChannelSettings};
 
@@ -136,7 +137,7 @@ fn read_channel(
             None => drop(first_at.insert(name.clone(), reader.place("name"))),
         }
     }
-    let send_resolved = reader.take("send_resolved", |given| given.switch());
+    let send_resolved = reader.take("send_resolved", Given::switch);
     let timeout_ms = reader.take("timeout", channels::timeout);
     let kind = (section.read)(reader)?;
     let mut channel = ChannelSettings::new(name?, kind);

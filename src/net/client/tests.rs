@@ -294,3 +294,55 @@ async fn encodings_are_told_as_a_whole() {
     let fetched = get(&server.url("/")).await.unwrap();
     assert_eq!(fetched.content_encoding.as_deref(), Some("gzip, br"));
 }
+
+#[tokio::test]
+async fn a_post_sends_its_body_once_and_brings_any_status() {
+    let server = ScriptedServer::start(|path, _| {
+        match path {
+        "/long" => Reply::ok("text/plain", &"x".repeat(100_000)),
+        "/moved" => Reply::redirect("/"),
+        _ => Reply::Raw(
+            "HTTP/1.1 429 X\r\nRetry-After: 3\r\nContent-Length: 4\r\nConnection: close\r\n\r\nslow"
+                .to_owned(),
+        ),
+    }
+    })
+    .await;
+    let post = async |path: &str| {
+        let url = server.url(path).replace("http://", "http://user:pw@");
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("a/b"))]);
+        let body = Bytes::from_static(b"hello");
+        client().post(&url, LONG, &headers, body).await.unwrap()
+    };
+    let answer = post("/").await;
+    assert_eq!(
+        (answer.status, answer.retry_after.as_deref()),
+        (429, Some("3"))
+    );
+    assert_eq!(&answer.excerpt[..], b"slow");
+    assert_eq!(post("/long").await.excerpt.len(), EXCERPT_BYTES_MAX);
+    assert_eq!(post("/moved").await.status, 302);
+    let requests = server.requests.lock().clone();
+    assert_eq!(requests.len(), 3, "no redirect is followed");
+    for request in requests {
+        assert!(request.starts_with("POST /") && request.ends_with("\r\n\r\nhello"));
+        let head = request.to_lowercase();
+        assert!(head.contains("accept: a/b\r\n"), "{head}");
+        assert!(
+            head.contains("authorization: basic dxnlcjpwdw==\r\n"),
+            "{head}"
+        );
+    }
+    let refused = client()
+        .post(
+            "http://169.254.169.254/",
+            LONG,
+            &HeaderMap::new(),
+            Bytes::new(),
+        )
+        .await;
+    assert!(
+        matches!(refused, Err(FetchError::Refused(_))),
+        "{refused:?}"
+    );
+}

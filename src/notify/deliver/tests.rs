@@ -311,7 +311,7 @@ async fn groups_take_turns() {
             _ => DELIVERED,
         },
         |d| {
-            d.backoff.longest_ms = 1;
+            d.backoff.pauses_ms = 1..=1;
             d.backoff.give_up_after_ms = 60_000;
         },
     );

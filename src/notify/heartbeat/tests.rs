@@ -10,7 +10,7 @@ fn heart(url: &str, shutdown: &CancellationToken) -> Heartbeat {
     Heartbeat {
         url: Secret::Text(url.to_owned()),
         interval: Duration::from_millis(2),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         http: Client::new(&NET).unwrap(),
         metrics: Arc::default(),
         shutdown: shutdown.clone(),
