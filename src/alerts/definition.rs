@@ -308,7 +308,7 @@ impl<'a> Reader<'a> {
         let flap_damping = self.flap_damping();
         let add_labels = self.pairs("add_labels");
         let annotations = self.pairs("annotations");
-        let condition = self.condition(kind?.0)?;
+        let condition = self.condition(kind?.0);
         Some(Rule {
             name,
             description,
@@ -408,7 +408,7 @@ impl<'a> Reader<'a> {
         matchers
     }
 
-    fn condition(&mut self, kind: &str) -> Option<Condition> {
+    fn condition(&mut self, kind: &str) -> Condition {
         let window = 1_000..=WINDOW_MS_MAX;
         let window_ms = self.duration("window", window);
         let condition = match kind {
@@ -453,7 +453,7 @@ impl<'a> Reader<'a> {
             },
         };
         self.check_together(&condition);
-        Some(condition)
+        condition
     }
 
     fn anomaly(&mut self, window_ms: Option<i64>) -> Condition {

@@ -237,7 +237,7 @@ pub fn deadline(
     Some(since.plus_millis(length_ms + life.paused_ms + down))
 }
 
-/// Whether to find out more: an open alert may change by any finding, an absent one only when the condition holds.
+/// Without an open alert only a condition that holds changes anything.
 fn begin(terms: &Terms, finding: &Finding, at: Timestamp) -> Option<Step> {
     let begins = match finding {
         Finding::Holds => true,
@@ -270,6 +270,10 @@ fn keep_ms(terms: &Terms, at: Timestamp, surroundings: &Surroundings<'_>) -> i64
     })
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what a step returns, and most return at once"
+)]
 fn told(life: Life, kind: AlertEventKind, reason: &str) -> Option<Step> {
     Some(Step {
         life,

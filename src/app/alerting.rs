@@ -13,9 +13,10 @@ use super::folder::Folder;
 use crate::{
     config::{self, ConfigErrors, RuleSettings},
     model::{
-        AgentNo, Alert, AlertState, Batch, Clock, History, RuleOrigin, STALE_MARKER, StoredRule,
+        AgentNo, Alert, AlertState, Batch, Clock, DeliveryOutcome, History, RuleOrigin, STALE_MARKER, StoredRule,
         Timestamp,
     },
+    notify::{ChannelSettings, Outbox},
     rules::{DirectoryStatus, Evaluated, Evaluator, RulesStatus, Scope},
     store::{Append, Change, Changed, Observation, Store, Urgency, View, WriteError},
     telemetry::OwnMetrics,
@@ -274,6 +275,25 @@ pub(super) async fn dispatch(store: Store, clock: Arc<dyn Clock>, shutdown: Canc
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
             Ok(()) = changed.changed() => {}
+        }
+    }
+}
+
+/// Gives up what waits for channels that the configuration no longer has.
+pub(super) async fn give_up_orphans(store: &Store, channels: &[ChannelSettings]) {
+    let outbox = store.view().book().outbox;
+    let is_known = |name: &str| channels.iter().any(|channel| channel.name == name);
+    for delivery in outbox.values().filter(|d| !d.is_dead() && !is_known(&d.channel)) {
+        tracing::warn!(
+            channel = delivery.channel,
+            delivery = delivery.sequence,
+            "a notification waits for a channel that is not configured; it is given up"
+        );
+        let outcome = DeliveryOutcome::Refused {
+            error: "there is no such channel in the configuration".to_owned(),
+        };
+        if let Err(error) = store.settle(delivery.sequence, outcome, None).await {
+            tracing::error!(error, "it could not be given up");
         }
     }
 }

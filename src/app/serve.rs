@@ -139,7 +139,12 @@ impl Running {
             let store = store.clone();
             move || store.condition().problem().is_none()
         };
-        let delivery = notify::start(&store, config.notify, &clock, &metrics, healthy, &shutdown);
+        alerting::give_up_orphans(&store, &config.notify.channels).await;
+        let mut notify_settings = config.notify;
+        notify_settings
+            .external_url
+            .get_or_insert_with(|| format!("{scheme}://{address}"));
+        let delivery = notify::start(&store, notify_settings, &clock, &metrics, healthy, &shutdown);
         tasks.spawn(delivery.map_err(|e| StartError::Other(e.into()))?);
         tasks.spawn(evaluation.run(shutdown.clone()));
         tasks.spawn(rule_files.follow(store.clone(), shutdown.clone()));

@@ -285,7 +285,7 @@ mod tests {
                 "r.toml:1:1: rule.description: is missing. Alert rule must contain: ['name', 'description', 'condition_type']",
                 "r.toml:6:1: rule.operatr: unknown key; did you mean `operator`?",
                 "r.toml:7:19: rule.labels.path: `(` is no regular expression: unclosed group",
-                "r.toml:5:7: rule.for: invalid duration `1y`: expected a number and a unit, as in 30s, 5m, 24h, 7d",
+                "r.toml:5:7: rule.for: 365d is out of range: from 0s to 30d",
                 "r.toml:4:13: rule.threshold: \"nan\" is not a finite number",
             ]
         );
