@@ -10,6 +10,8 @@ use redb::WriteTransaction;
 mod initial;
 #[path = "0002_rollups/step.rs"]
 mod rollups;
+#[path = "0003_series_days/step.rs"]
+mod series_days;
 
 /// One step: what brings a file from `version - 1` to `version`.
 pub(crate) struct Step {
@@ -28,5 +30,9 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         version: 2,
         apply: rollups::apply,
+    },
+    Step {
+        version: 3,
+        apply: series_days::apply,
     },
 ];

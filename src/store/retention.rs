@@ -8,6 +8,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::{
     Settings,
     committer::begin,
+    departure,
     expiry::trusted_now,
     quarantine::RowKey,
     segments::days_of,
@@ -135,6 +136,7 @@ fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
             (BYTES_OF_ROLLUPS, i32::MIN)..(BYTES_OF_ROLLUPS, day),
             |_, _| false,
         )?;
+        departure::forget_names(&transaction, day)?;
     }
     transaction.commit()?;
     let mut live = shared.live.lock();

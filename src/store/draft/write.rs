@@ -2,7 +2,7 @@
 
 use redb::WriteTransaction;
 
-use super::Draft;
+use super::{Draft, NewSeries};
 use crate::{
     codec::{AgentRecord, SeriesRecord, WalWriter, encode_alert, encode_alert_event},
     model::AlertEventKind,
@@ -63,16 +63,32 @@ impl Draft<'_> {
     fn write_series(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         if !self.new_series.is_empty() {
             let mut table = transaction.open_table(tables::SERIES)?;
-            for (agent, slot) in &self.new_series {
-                if let Some(series) = self.catalog.agent(*agent).and_then(|a| a.series.get(*slot)) {
-                    let record = SeriesRecord {
-                        key: series.key.clone(),
-                        group: series.group,
-                        retention_class: 0,
-                        created_ms: self.now.as_millis(),
-                    };
-                    table.insert((agent.0, series.no.0), record.encode().as_slice())?;
+            let mut expired = transaction.open_table(tables::EXPIRED_SERIES)?;
+            for NewSeries {
+                agent,
+                slot,
+                created_ms,
+            } in &self.new_series
+            {
+                let Some(series) = self.catalog.agent(*agent).map(|entry| &entry.series) else {
+                    continue;
+                };
+                let key = series.series_key(*slot);
+                let (Some(no), Some(group), Some(key)) =
+                    (series.no(*slot), series.group(*slot), key)
+                else {
+                    continue;
+                };
+                if created_ms.is_some() {
+                    expired.remove((agent.0, key.as_bytes()))?;
                 }
+                let record = SeriesRecord {
+                    key,
+                    group,
+                    retention_class: 0,
+                    created_ms: created_ms.unwrap_or(self.now.as_millis()),
+                };
+                table.insert((agent.0, no.0), record.encode().as_slice())?;
             }
         }
         if !self.metric_names.is_empty() {
