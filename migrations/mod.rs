@@ -10,8 +10,9 @@ use redb::WriteTransaction;
 mod initial;
 #[path = "0002_rollups/step.rs"]
 mod rollups;
-
-#[path = "0003_alerting/step.rs"]
+#[path = "0003_series_days/step.rs"]
+mod series_days;
+#[path = "0004_alerting/step.rs"]
 mod alerting;
 
 /// One step: what brings a file from `version - 1` to `version`.
@@ -34,6 +35,10 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         version: 3,
+        apply: series_days::apply,
+    },
+    Step {
+        version: 4,
         apply: alerting::apply,
     },
 ];

@@ -73,16 +73,13 @@ fn read(parameters: &Parameters, now: Timestamp, samples_max: usize) -> Result<Q
 impl Question {
     /// The whole answer as JSON text. It is counted before it is read, so that too much is refused early.
     fn answer(&self, history: &dyn History) -> Result<Vec<u8>, Problem> {
-        let chosen: Vec<(Agent, Vec<SeriesInfo>)> = self
-            .selection
-            .agents(history, self.window.to, self.now)
-            .into_iter()
-            .map(|agent| {
-                let series = self.selection.series(history, &agent);
-                (agent, series)
-            })
-            .filter(|(_, series)| !series.is_empty())
-            .collect();
+        let mut chosen: Vec<(Agent, Vec<SeriesInfo>)> = Vec::new();
+        for agent in self.selection.agents(history, self.window.to, self.now) {
+            let series = self.selection.series(history, &agent, self.window)?;
+            if !series.is_empty() {
+                chosen.push((agent, series));
+            }
+        }
         self.check_size(history, &chosen)?;
         let mut out = b"{\"series\":[".to_vec();
         let mut left = self.samples_max;

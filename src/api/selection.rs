@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{parameters::Parameters, problem::Problem};
-use crate::model::{Agent, AgentId, History, SeriesInfo, Timestamp};
+use crate::model::{Agent, AgentId, History, ReadError, SeriesInfo, Timestamp, Window};
 
 /// A choice of series.
 #[derive(Clone, Debug)]
@@ -59,16 +59,21 @@ impl Selection {
         agents
     }
 
-    /// Series of one agent, sorted by key.
-    pub(super) fn series(&self, history: &dyn History, agent: &Agent) -> Vec<SeriesInfo> {
-        let mut series = history.series(agent.no, self.metric.as_deref());
+    /// Series of one agent that may have something in the window, sorted by key.
+    pub(super) fn series(
+        &self,
+        history: &dyn History,
+        agent: &Agent,
+        window: Window,
+    ) -> Result<Vec<SeriesInfo>, ReadError> {
+        let mut series = history.series_within(agent.no, self.metric.as_deref(), window)?;
         // An empty value says that the label is absent.
         series.retain(|info| {
             self.labels
                 .iter()
                 .all(|(name, value)| info.key.label(name).unwrap_or_default() == value)
         });
-        series
+        Ok(series)
     }
 }
 

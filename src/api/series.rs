@@ -42,7 +42,7 @@ fn answer(
             .into_iter()
             .map(|extent| (extent.no, extent))
             .collect();
-        for info in selection.series(history, agent) {
+        for info in selection.series(history, agent, window)? {
             let Some(extent) = extents.get(&info.no) else {
                 continue;
             };

@@ -326,6 +326,7 @@ impl RuleFiles {
     pub(super) async fn apply(&self, store: &Store) -> Result<(), String> {
         let rules = self.settings.rules.clone();
         put(store, RuleOrigin::Config, rules).await?;
+        self.metrics.rule_directory_is_good.set(1);
         if self.settings.directory.is_none() {
             // What a directory that is no longer named defined goes.
             put(store, RuleOrigin::Directory, Vec::new()).await?;

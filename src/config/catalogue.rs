@@ -331,13 +331,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "limits.series_per_agent",
         count(1, 1_000_000_000),
         store.limits.series_per_agent as usize,
-        "Series that one agent may have."
+        "Series with samples that one agent may have."
     ),
     setting!(
         "limits.series_total",
         count(1, 1_000_000_000),
         store.limits.series_total as usize,
-        "Series of the whole file; each takes about 300 bytes of memory."
+        "Series of the whole file that have samples; each takes about 250 bytes of memory."
     ),
     setting!(
         "limits.labels_per_series",

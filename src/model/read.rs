@@ -232,8 +232,17 @@ pub trait History: Send + Sync {
     /// Id of a number.
     fn agent_id(&self, no: AgentNo) -> Option<AgentId>;
 
-    /// Series of one agent, all or those of one metric, sorted by key.
+    /// Series of one agent that have samples, all or those of one metric, sorted by key. Some may have none yet or no
+    /// more.
     fn series(&self, agent: AgentNo, metric: Option<&str>) -> Vec<SeriesInfo>;
+
+    /// The same with those of which sums alone are left, if the window reaches back to them.
+    fn series_within(
+        &self,
+        agent: AgentNo,
+        metric: Option<&str>,
+        window: Window,
+    ) -> Result<Vec<SeriesInfo>, ReadError>;
 
     /// How much each series of the agent has in the window; series without samples there are left out.
     /// Sorted by number.

@@ -69,7 +69,8 @@ pub(super) fn contact(
 ) -> Result<Contact, ReadError> {
     // A contact before the window may reach into it.
     let look_from = window.from.plus_millis(-silent_after_ms);
-    let series = contact_series(history, agent.no);
+    let looked_at = Window::new(look_from, window.to);
+    let series = contact_series(history, agent.no, looked_at)?;
     let read = |watches: &[Watch]| {
         let mut seen = Seen::new(watches, silent_after_ms);
         if !series.is_empty() && !watches.is_empty() {
@@ -82,13 +83,7 @@ pub(super) fn contact(
     };
     let mut watches = watches(agent, window, look_from, runs);
     let mut seen = read(&watches)?;
-    let known = known(
-        history,
-        agent.no,
-        &series,
-        &seen,
-        Window::new(look_from, window.to),
-    )?;
+    let known = known(history, agent.no, &series, &seen, looked_at)?;
     if let Some(known) = known {
         watches = watches.iter().flat_map(|w| w.within(&known)).collect();
         seen = read(&watches)?;
@@ -192,13 +187,18 @@ fn watches(agent: &Agent, window: Window, look_from: Timestamp, runs: &[Run]) ->
 }
 
 /// Series of an agent's contacts. Only those without labels count: they are the ones that longwatch records.
-fn contact_series(history: &dyn History, agent: AgentNo) -> Vec<SeriesNo> {
-    [names::UP, names::AGENT_CONTACT]
-        .into_iter()
-        .flat_map(|name| history.series(agent, Some(name)))
-        .filter(|series| series.key.labels().next().is_none())
-        .map(|series| series.no)
-        .collect()
+fn contact_series(
+    history: &dyn History,
+    agent: AgentNo,
+    window: Window,
+) -> Result<Vec<SeriesNo>, ReadError> {
+    let mut contacts = Vec::new();
+    for name in [names::UP, names::AGENT_CONTACT] {
+        let series = history.series_within(agent, Some(name), window)?;
+        let own = series.iter().filter(|s| s.key.labels().next().is_none());
+        contacts.extend(own.map(|series| series.no));
+    }
+    Ok(contacts)
 }
 
 /// What the recorded contacts tell.

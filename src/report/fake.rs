@@ -126,6 +126,15 @@ impl History for FakeHistory {
         found
     }
 
+    fn series_within(
+        &self,
+        agent: AgentNo,
+        metric: Option<&str>,
+        _: Window,
+    ) -> Result<Vec<SeriesInfo>, ReadError> {
+        Ok(self.series(agent, metric))
+    }
+
     fn extents(&self, agent: AgentNo, window: Window) -> Result<Vec<SeriesExtent>, ReadError> {
         let own = self.series.iter().filter(|(info, _)| info.agent == agent);
         Ok(own

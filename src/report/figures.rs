@@ -32,7 +32,7 @@ pub(super) fn agent_figures(
     agent: AgentNo,
     window: Window,
 ) -> Result<AgentFigures, ReadError> {
-    let series = history.series(agent, None);
+    let series = history.series_within(agent, None, window)?;
     let total_metrics = total_metrics(history, agent, &series, window)?;
     let wanted = [names::SYSTEM_CPU_USAGE, names::SYSTEM_MEMORY_USAGE];
     let (kinds, asked): (Vec<usize>, Vec<SeriesNo>) = series
@@ -82,7 +82,7 @@ pub(super) fn collected(
     agent: AgentNo,
     window: Window,
 ) -> Result<Collected, ReadError> {
-    let series = history.series(agent, None);
+    let series = history.series_within(agent, None, window)?;
     let extents = history.extents(agent, window)?;
     let samples_of = |no: SeriesNo| {
         extents

@@ -53,7 +53,7 @@ pub(super) fn measurements(
     agent: AgentNo,
     window: Window,
 ) -> Result<Measurements, ReadError> {
-    let series = history.series(agent, None);
+    let series = history.series_within(agent, None, window)?;
     let total_metrics = total_metrics(history, agent, &series, window)?;
     let (metrics, asked): (Vec<usize>, Vec<Asked>) = series
         .iter()

@@ -3,23 +3,18 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::BuildHasher,
     sync::Arc,
 };
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-
+use super::series_table::{SeriesEntry, SeriesTable};
 use crate::{
     alerts,
     codec::{AgentEvent, MetricRecord},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertBook, DAY_MS, OccurrenceNo, Policy, Registration, Run,
-        SeriesKey, SeriesNo, Timestamp, downtime_ms,
+        Timestamp, downtime_ms,
     },
 };
-
-/// Series that share blocks: at most so many, so that an agent of 1,000 series has several blocks.
-const GROUP_SERIES_MAX: usize = 64;
 
 /// Alerts that are kept, in memory too; beyond it the oldest resolved ones are dropped.
 const ALERTS_MAX: usize = 100_000;
@@ -36,88 +31,6 @@ pub(super) struct RegistrationEvent {
     pub(super) time: Timestamp,
     pub(super) ordinal: u32,
     pub(super) event: AgentEvent,
-}
-
-/// One series of an agent.
-#[derive(Clone, Debug)]
-pub(super) struct SeriesEntry {
-    pub(super) no: SeriesNo,
-    pub(super) group: u32,
-    pub(super) key: SeriesKey,
-}
-
-/// Series of one agent by slot (order of their numbers), found by key in constant time.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SeriesTable {
-    entries: Vec<SeriesEntry>,
-    slots: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-}
-
-impl SeriesTable {
-    /// Slot of the series with this canonical key.
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        let hash = self.hasher.hash_one(key);
-        self.slots
-            .find(hash, |slot| {
-                self.entries[*slot as usize].key.as_bytes() == key
-            })
-            .map(|slot| *slot as usize)
-    }
-
-    /// Slot of a series by number.
-    pub(super) fn slot(&self, no: SeriesNo) -> Option<usize> {
-        self.entries.binary_search_by_key(&no, |e| e.no).ok()
-    }
-
-    /// The same where it is probably `guess`: rows of a scrape follow each other in the order of slots.
-    pub(super) fn slot_near(&self, guess: usize, no: SeriesNo) -> Option<usize> {
-        match self.entries.get(guess) {
-            Some(entry) if entry.no == no => Some(guess),
-            _ => self.slot(no),
-        }
-    }
-
-    /// Adds a series whose number is above all others of the agent; returns its slot.
-    pub(super) fn push(&mut self, entry: SeriesEntry) -> usize {
-        let slot = self.entries.len();
-        let hash = self.hasher.hash_one(entry.key.as_bytes());
-        self.entries.push(entry);
-        let entries = &self.entries;
-        let hasher = &self.hasher;
-        self.slots.insert_unique(hash, slot as u32, |slot| {
-            hasher.hash_one(entries[*slot as usize].key.as_bytes())
-        });
-        slot
-    }
-
-    /// The group that the next series joins: the last one while it has room.
-    pub(super) fn next_group(&self) -> u32 {
-        let Some(last) = self.entries.last().map(|e| e.group) else {
-            return 0;
-        };
-        let members = self
-            .entries
-            .iter()
-            .rev()
-            .take_while(|e| e.group == last)
-            .count();
-        if members < GROUP_SERIES_MAX {
-            last
-        } else {
-            last + 1
-        }
-    }
-
-    /// A series by slot.
-    pub(super) fn get(&self, slot: usize) -> Option<&SeriesEntry> {
-        self.entries.get(slot)
-    }
-
-    /// All series, ascending by number.
-    pub(super) fn entries(&self) -> &[SeriesEntry] {
-        &self.entries
-    }
 }
 
 /// An agent with everything known of it.
@@ -262,10 +175,26 @@ impl Catalog {
     }
 
     /// Adds a series; returns its slot, `None` for an unknown agent.
-    pub(super) fn add_series(&mut self, agent: AgentNo, entry: SeriesEntry) -> Option<usize> {
+    pub(super) fn add_series(&mut self, agent: AgentNo, entry: &SeriesEntry) -> Option<usize> {
         self.next_series = self.next_series.max(entry.no.0 + 1);
         self.series_total += 1;
         self.agent_mut(agent).map(|a| a.series.push(entry))
+    }
+
+    /// Puts a table that lacks series in place of an agent's.
+    pub(super) fn replace_series(&mut self, agent: AgentNo, table: SeriesTable) {
+        let Some(entry) = self.agent_mut(agent) else {
+            return;
+        };
+        let left = entry.series.len() - table.len();
+        entry.series = table;
+        self.series_total -= left;
+    }
+
+    /// Gives back what was reserved for more series.
+    pub(super) fn shrink(&mut self) {
+        let agents = self.agents.values_mut();
+        agents.for_each(|agent| Arc::make_mut(agent).series.shrink());
     }
 
     /// Number of series.
@@ -393,30 +322,5 @@ impl Catalog {
         let (gone, kept) = self.alerts.iter().cloned().partition(is_over);
         self.alerts = Arc::new(kept);
         gone
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_fill_up_one_after_the_other() {
-        let mut table = SeriesTable::default();
-        for no in 0..130 {
-            let group = table.next_group();
-            let key = SeriesKey::new(&format!("m{no}"), &[]).unwrap();
-            table.push(SeriesEntry {
-                no: SeriesNo(no),
-                group,
-                key,
-            });
-        }
-        let groups: Vec<u32> = table.entries().iter().map(|e| e.group).collect();
-        assert_eq!((groups[63], groups[64], groups[128]), (0, 1, 2));
-        let key = SeriesKey::new("m77", &[]).unwrap();
-        assert_eq!(table.find(key.as_bytes()), Some(77));
-        assert_eq!(table.slot(SeriesNo(77)), Some(77));
-        assert_eq!(table.find(b"\x01x"), None);
     }
 }

@@ -11,9 +11,10 @@ use super::{
     merge::unsettle,
     packing::{Packed, SeriesRun, is_small, pack_quickly},
     pieces::ordered,
+    series_table::SeriesTable,
     tables::{self, BYTES_OF_BLOCKS, BlockKey, ByteCount, meta},
 };
-use crate::model::{AgentNo, SeriesNo, Timestamp};
+use crate::model::{AgentNo, Timestamp};
 
 /// Samples that one slice moves; some ten milliseconds of work.
 const SLICE_SAMPLES_MAX: usize = 50_000;
@@ -29,6 +30,8 @@ pub(super) struct Checkpoint {
 pub(super) struct Slice {
     pub(super) flushed: Vec<AgentNo>,
     pub(super) changed_days: Vec<(AgentNo, i32)>,
+    /// Series that have blocks on a later day than before, by agent: slot and day.
+    pub(super) last_days: Vec<(AgentNo, Vec<(usize, i32)>)>,
     pub(super) blocks: u64,
     pub(super) block_bytes: u64,
     /// Log records up to this sequence were deleted.
@@ -63,13 +66,21 @@ impl Checkpoint {
         let mut samples = 0;
         let mut blocks = transaction.open_table(tables::BLOCKS)?;
         let mut flushed = transaction.open_table(tables::FLUSHED)?;
+        let mut days = transaction.open_table(tables::SERIES_DAYS)?;
         while samples < SLICE_SAMPLES_MAX {
             let Some(agent) = self.left.pop() else { break };
             let (Some(head), Some(entry)) = (heads.agent(agent), catalog.agent(agent)) else {
                 continue;
             };
             samples += head.samples();
-            let groups = groups_of(head, entry.series.entries().iter().map(|s| (s.no, s.group)));
+            let raised = raised_days(head, &entry.series);
+            for (slot, day) in &raised {
+                if let Some(no) = entry.series.no(*slot) {
+                    days.insert((agent.0, no.0), *day)?;
+                }
+            }
+            slice.last_days.push((agent, raised));
+            let groups = groups_of(head, &entry.series);
             let mut small: BTreeMap<i32, u32> = BTreeMap::new();
             for ((day, group), series) in groups {
                 let of_day = small.entry(day).or_default();
@@ -91,7 +102,7 @@ impl Checkpoint {
             flushed.insert(agent.0, last_sequence)?;
             slice.flushed.push(agent);
         }
-        drop((blocks, flushed));
+        drop((blocks, flushed, days));
         if self.left.is_empty() {
             let still_needed = heads
                 .unflushed()
@@ -124,14 +135,23 @@ fn trim_log(
     Ok(())
 }
 
+/// Series whose samples reach into a later day than their blocks did, with that day.
+fn raised_days(head: &AgentHead, table: &SeriesTable) -> Vec<(usize, i32)> {
+    let slots = 0..table.len();
+    slots
+        .filter_map(|slot| {
+            let (_, last) = head.series(slot)?.range()?;
+            let day = Timestamp::from_millis(last).day();
+            (day > table.last_day(slot)).then_some((slot, day))
+        })
+        .collect()
+}
+
 /// Samples of a head by UTC day and group, each series ordered by time; series ascending by number.
-fn groups_of(
-    head: &AgentHead,
-    series: impl Iterator<Item = (SeriesNo, u32)>,
-) -> BTreeMap<(i32, u32), Vec<SeriesRun>> {
+fn groups_of(head: &AgentHead, table: &SeriesTable) -> BTreeMap<(i32, u32), Vec<SeriesRun>> {
     let mut groups: BTreeMap<(i32, u32), Vec<SeriesRun>> = BTreeMap::new();
-    for (slot, (no, group)) in series.enumerate() {
-        let Some(series) = head.series(slot) else {
+    for (slot, no) in table.by_number() {
+        let (Some(series), Some(group)) = (head.series(slot), table.group(slot)) else {
             continue;
         };
         let sorted;

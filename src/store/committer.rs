@@ -13,10 +13,12 @@ use super::{
     Appended, Changed, Registered, WriteError,
     checkpoint::Checkpoint,
     command::{Command, Reply},
-    draft::{Draft, Times},
+    departure,
+    draft::{Draft, Past, Times},
     liveness::Liveness,
     merge::Applied,
     merger::{self, Merger},
+    moment::{backend, guarded},
     outage::{Outage, Pauses},
     pins::Pins,
     quarantine::RowKey,
@@ -255,7 +257,22 @@ impl Committer {
         let refusal = self.reserve.refusal();
         let mut draft = Draft::new(&shared.settings, &shared.metrics, times, catalog, refusal);
         let mut portion = Portion::default();
-        let outcomes = draw_up(&self.queue, &mut portion, &mut draft, &mut known);
+        let names = moment.expired_series();
+        let returning = |agent: AgentNo, key: &[u8]| {
+            let names = names.as_ref().ok()?;
+            let found =
+                guarded(|| departure::returning(names, agent, key).map_err(|e| backend(&e)));
+            found.unwrap_or_else(|error| {
+                tracing::warn!(%error, "names of series that have left cannot be read");
+                None
+            })
+        };
+        let mut past = Past {
+            liveness: &mut known,
+            returning: &returning,
+        };
+        let outcomes = draw_up(&self.queue, &mut portion, &mut draft, &mut past);
+        drop(names);
         drop(moment);
         let committed = if draft.is_empty() {
             Ok(())
@@ -405,6 +422,15 @@ impl Committer {
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "old data cannot be deleted");
+                self.give_up(&error);
+                return;
+            }
+        }
+        match departure::let_go(&self.shared, &self.shared.settings) {
+            Ok(true) => self.retention_at = Some(now + UPKEEP_INTERVAL),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "series without samples cannot be forgotten");
                 self.give_up(&error);
             }
         }
@@ -564,6 +590,14 @@ impl Committer {
             for (agent, day) in &slice.changed_days {
                 self.shared.inventory().change(*agent, *day, epoch);
             }
+            let raised = slice.last_days.iter().filter(|(_, days)| !days.is_empty());
+            for (agent, days) in raised {
+                if let Some(entry) = Arc::make_mut(&mut live.catalog).agent_mut(*agent) {
+                    let table = &mut entry.series;
+                    days.iter()
+                        .for_each(|(slot, day)| table.raise_last_day(*slot, *day));
+                }
+            }
             let heads = Arc::make_mut(&mut live.heads);
             slice.flushed.iter().for_each(|agent| heads.flush(*agent));
             self.measure(&live);
@@ -607,7 +641,7 @@ fn draw_up(
     queue: &Exit,
     portion: &mut Portion,
     draft: &mut Draft<'_>,
-    known: &mut dyn FnMut(AgentNo) -> Liveness,
+    past: &mut Past<'_>,
 ) -> Vec<Outcome> {
     let began = Instant::now();
     let mut outcomes = Vec::new();
@@ -615,7 +649,7 @@ fn draw_up(
     while let Some(command) = queue.take(portion) {
         outcomes.push(match command {
             Command::Append(prepared, reply) => {
-                let appended = draft.append(prepared, known);
+                let appended = draft.append(prepared, past);
                 Outcome::Appended(reply, appended)
             }
             Command::Register(id, registration, reply) => {
@@ -625,7 +659,7 @@ fn draw_up(
                 id,
                 by_owner,
                 reply,
-            } => Outcome::Deregistered(reply, draft.deregister(&id, by_owner, known)),
+            } => Outcome::Deregistered(reply, draft.deregister(&id, by_owner, past.liveness)),
             Command::Alerting(change, reply) => {
                 Outcome::Alerting(reply, draft.change_alerting(change))
             }
@@ -638,7 +672,7 @@ fn draw_up(
     }
     // Last, so that no agent is called silent whose contact is in this very commit, or in what is left for the next.
     if is_to_judge {
-        draft.judge_all(&queue.agents_heard(), known);
+        draft.judge_all(&queue.agents_heard(), past.liveness);
     }
     outcomes
 }

@@ -153,6 +153,8 @@ pub(super) fn write_snapshot(
     copier.table(tables::AGENTS)?;
     copier.table(tables::AGENT_EVENTS)?;
     copier.table(tables::SERIES)?;
+    copier.table(tables::SERIES_DAYS)?;
+    copier.table(tables::EXPIRED_SERIES)?;
     copier.table(tables::METRICS)?;
     copier.table(tables::WAL)?;
     copier.table(tables::FLUSHED)?;
@@ -210,7 +212,9 @@ impl RowCopier<'_> {
                 let mut target = transaction.open_table(definition)?;
                 for row in rows.by_ref() {
                     let (key, value) = row?;
-                    bytes += V::as_bytes(&value.value()).as_ref().len() + 64;
+                    bytes += K::as_bytes(&key.value()).as_ref().len()
+                        + V::as_bytes(&value.value()).as_ref().len()
+                        + 64;
                     if bytes - asked_at >= ASK_BYTES {
                         asked_at = bytes;
                         // They are written at the latest when the transaction is committed.

@@ -12,9 +12,11 @@ use std::{
 
 use super::{
     Append, Appended, Registered, Rejected, Settings, WriteError,
-    catalog::{Catalog, RegistrationEvent, SeriesEntry},
+    catalog::{Catalog, RegistrationEvent},
+    departure::Returning,
     head::Heads,
     liveness::{Liveness, Sign},
+    series_table::{NO_DAY, SeriesEntry},
 };
 use crate::{
     alerts::{self, HealthDecision, StatusInputs},
@@ -81,6 +83,23 @@ fn clip(text: &mut String) {
     text.truncate(text.floor_char_boundary(METADATA_TEXT_BYTES_MAX));
 }
 
+/// What was before a draft, as far as it has to be asked for.
+pub(super) struct Past<'a> {
+    /// What was known of an agent's contacts.
+    pub(super) liveness: &'a mut dyn FnMut(AgentNo) -> Liveness,
+    /// The series of an agent with this canonical key, if it has left and comes back.
+    pub(super) returning: &'a dyn Fn(AgentNo, &[u8]) -> Option<Returning>,
+}
+
+/// A series that the draft adds.
+#[derive(Clone, Copy, Debug)]
+struct NewSeries {
+    agent: AgentNo,
+    slot: usize,
+    /// When it was first seen, for one that comes back.
+    created_ms: Option<i64>,
+}
+
 struct AgentRows {
     agent: AgentNo,
     rows: Vec<WalRow>,
@@ -111,7 +130,7 @@ pub(super) struct Draft<'a> {
     /// Agent and ordinal of the event in its history.
     agent_events: Vec<(AgentNo, u32)>,
     agent_events_gone: Vec<(AgentNo, RegistrationEvent)>,
-    new_series: Vec<(AgentNo, usize)>,
+    new_series: Vec<NewSeries>,
     metric_names: Vec<(AgentNo, String)>,
     alerting: alerting::AlertingRows,
     /// What was learnt of agents' contacts.
@@ -172,24 +191,24 @@ impl<'a> Draft<'a> {
         self.samples.iter().map(|s| s.rows.len()).sum()
     }
 
-    /// Adds samples. `known` tells what was known of an agent's contacts before this draft.
+    /// Adds samples.
     ///
     /// While samples are refused, what tells of a contact with a registered agent is taken all the same: it is little,
     /// and without it every agent would be called silent.
     pub(super) fn append(
         &mut self,
         mut prepared: Prepared,
-        known: &mut dyn FnMut(AgentNo) -> Liveness,
+        past: &mut Past<'_>,
     ) -> Result<Appended, WriteError> {
         let Some(refusal) = self.refusal.clone() else {
-            return self.take(prepared, known);
+            return self.take(prepared, past);
         };
         let rows = prepared.rows.len();
         if self.is_registered(&prepared.append.agent) {
             prepared.rows.retain(|row| row.sign.is_some());
             prepared.append.batch.metadata.clear();
             let taken = prepared.rows.len();
-            let appended = self.take(prepared, known);
+            let appended = self.take(prepared, past);
             if taken == rows || appended.is_err() {
                 return appended;
             }
@@ -206,11 +225,7 @@ impl<'a> Draft<'a> {
         entry.is_some_and(|agent| agent.registration().is_some())
     }
 
-    fn take(
-        &mut self,
-        prepared: Prepared,
-        known: &mut dyn FnMut(AgentNo) -> Liveness,
-    ) -> Result<Appended, WriteError> {
+    fn take(&mut self, prepared: Prepared, past: &mut Past<'_>) -> Result<Appended, WriteError> {
         let Prepared {
             append,
             rows,
@@ -225,12 +240,13 @@ impl<'a> Draft<'a> {
         let mut new_series = 0;
         let mut signs = Vec::new();
         for row in &rows {
-            let series = match row.series {
+            let series = match self.known_series(agent, row.series) {
                 Some(series) => Ok(series),
                 None => self.series_to_write(
                     agent,
                     append.batch.key(&append.batch.rows()[row.row as usize]),
                     &mut new_series,
+                    past.returning,
                 ),
             };
             match series {
@@ -262,7 +278,7 @@ impl<'a> Draft<'a> {
             self.samples.push(accepted);
         }
         if append.contact.is_some() || !signs.is_empty() {
-            self.judge_contact(agent, append.contact.as_ref(), &signs, known);
+            self.judge_contact(agent, append.contact.as_ref(), &signs, past.liveness);
         }
         Ok(appended)
     }
@@ -327,17 +343,33 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A series that was looked up before it waited, where it is now; it may have left meanwhile.
+    fn known_series(
+        &self,
+        agent: AgentNo,
+        prepared: Option<(SeriesNo, u32)>,
+    ) -> Option<(SeriesNo, u32)> {
+        let (no, slot) = prepared?;
+        let slot = self
+            .catalog
+            .agent(agent)?
+            .series
+            .slot_near(slot as usize, no)?;
+        Some((no, slot as u32))
+    }
+
     /// Number and slot of a series, made when it is new and within the limits.
     fn series_to_write(
         &mut self,
         agent: AgentNo,
         key: &[u8],
         new_series: &mut usize,
+        returning: &dyn Fn(AgentNo, &[u8]) -> Option<Returning>,
     ) -> Result<(SeriesNo, u32), String> {
         let unknown = || "the agent is not known".to_owned();
         let entry = self.catalog.agent(agent).ok_or_else(unknown)?;
         if let Some(slot) = entry.series.find(key) {
-            let no = entry.series.get(slot).map(|s| s.no).ok_or_else(unknown)?;
+            let no = entry.series.no(slot).ok_or_else(unknown)?;
             return Ok((no, slot as u32));
         }
         let limits = &self.settings.limits;
@@ -350,7 +382,7 @@ impl<'a> Draft<'a> {
         // What longwatch records of an agent is bounded by the number of agents, and must not be lost to an
         // agent's own series.
         let is_own = key.labels().next().is_none() && is_derived_metric(key.name());
-        if !is_own && entry.series.entries().len() >= limits.series_per_agent {
+        if !is_own && entry.series.len() >= limits.series_per_agent {
             return Err(format!(
                 "new series {key} of agent `{}`: the agent has {} series already (limits.series_per_agent)",
                 entry.id, limits.series_per_agent
@@ -362,13 +394,28 @@ impl<'a> Draft<'a> {
                 entry.id, limits.series_total
             ));
         }
-        let group = entry.series.next_group();
+        if !entry.series.has_room(key.as_bytes()) {
+            return Err(format!(
+                "new series {key} of agent `{}`: the names of its series take 4 GiB already",
+                entry.id
+            ));
+        }
+        let returning = returning(agent, key.as_bytes());
         let catalog = Arc::make_mut(&mut self.catalog);
-        let no = SeriesNo(catalog.next_series);
-        let slot = catalog
-            .add_series(agent, SeriesEntry { no, group, key })
-            .ok_or_else(unknown)?;
-        self.new_series.push((agent, slot));
+        let no = returning.map_or(SeriesNo(catalog.next_series), |returning| returning.no);
+        let table = &mut catalog.agent_mut(agent).ok_or_else(unknown)?.series;
+        let added = SeriesEntry {
+            no,
+            group: table.next_group(),
+            key,
+            last_day: NO_DAY,
+        };
+        let slot = catalog.add_series(agent, &added).ok_or_else(unknown)?;
+        self.new_series.push(NewSeries {
+            agent,
+            slot,
+            created_ms: returning.map(|returning| returning.created_ms),
+        });
         *new_series += 1;
         Ok((no, slot as u32))
     }

@@ -40,16 +40,27 @@ impl<'a> Cuts<'a> {
         first_kept.max().unwrap_or(i32::MIN)
     }
 
+    /// First day that is kept of a series for which a rule holds.
+    pub(super) fn first_kept_of(&self, agent: &AgentEntry, key: &SeriesKey) -> Option<i32> {
+        let (_, rule) = rule_of(self.rules, agent.id.as_str(), key)?;
+        Some(self.first_kept(rule))
+    }
+
+    /// Place of the rule that holds for a series.
+    pub(super) fn place_of(&self, agent: &AgentEntry, key: &SeriesKey) -> Option<usize> {
+        Some(rule_of(self.rules, agent.id.as_str(), key)?.0)
+    }
+
     /// Series of an agent for which a rule holds, each with the first day that it keeps; ascending by number.
     pub(super) fn of_agent(&self, agent: &AgentEntry) -> Vec<(SeriesNo, i32)> {
         if self.rules.is_empty() {
             return Vec::new();
         }
-        let series = agent.series.entries().iter();
+        let series = agent.series.by_number();
         series
-            .filter_map(|series| {
-                let (_, rule) = rule_of(self.rules, agent.id.as_str(), &series.key)?;
-                Some((series.no, self.first_kept(rule)))
+            .filter_map(|(slot, no)| {
+                let key = agent.series.series_key(slot)?;
+                Some((no, self.first_kept_of(agent, &key)?))
             })
             .collect()
     }
@@ -127,6 +138,17 @@ impl Marks {
             let _ = writeln!(text, "{day} {rule}");
         }
         text.into_bytes()
+    }
+
+    /// First day that was not looked through for the rule at a place.
+    pub(super) fn done(&self, place: usize) -> Option<i32> {
+        self.0.get(place).map(|(_, done)| *done)
+    }
+
+    /// The latest of all these days.
+    pub(super) fn furthest(&self) -> i32 {
+        let done = self.0.iter().map(|(_, done)| *done);
+        done.max().unwrap_or(i32::MIN)
     }
 
     /// Whether there are none.

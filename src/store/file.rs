@@ -43,6 +43,7 @@ pub(super) struct FileFacts {
     pub(super) next_sequence: u64,
     pub(super) next_occurrence: u64,
     pub(super) next_delivery: u64,
+    pub(super) next_series: u32,
 }
 
 fn io_error(path: &Path, source: io::Error) -> OpenError {
@@ -393,6 +394,13 @@ pub(super) fn read_facts(path: &Path, database: &Database) -> Result<FileFacts, 
         next_sequence: number(meta::NEXT_SEQUENCE)?.unwrap_or(1) as u64,
         next_occurrence: number(meta::NEXT_OCCURRENCE)?.unwrap_or(0) as u64,
         next_delivery: number(meta::NEXT_DELIVERY)?.unwrap_or(0) as u64,
+        next_series: get(meta::NEXT_SERIES)?
+            .map(|bytes| {
+                let bytes = bytes.try_into().map(u32::from_le_bytes);
+                bytes.map_err(|_| damaged(path, "`next_series` has the wrong length"))
+            })
+            .transpose()?
+            .unwrap_or(0),
     })
 }
 

@@ -330,7 +330,7 @@ impl Store {
             let key = append.batch.key(row);
             let series = agent.and_then(|a| {
                 let slot = a.series.find(key)?;
-                Some((a.series.get(slot)?.no, slot as u32))
+                Some((a.series.no(slot)?, slot as u32))
             });
             rows.push(PreparedRow {
                 row: index as u32,

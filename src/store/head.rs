@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::series_table::reserve;
 use crate::model::{AgentNo, Sample, Timestamp};
 
 /// Bytes that one sample takes in a head.
@@ -78,8 +79,10 @@ pub(super) struct AgentHead {
 impl AgentHead {
     /// Adds a sample of the log record `sequence`.
     pub(super) fn push(&mut self, slot: usize, time: i64, value: f64, sequence: u64) {
-        if self.series.len() <= slot {
-            self.series.resize_with(slot + 1, SeriesHead::default);
+        if let Some(more) = (slot + 1).checked_sub(self.series.len()) {
+            reserve(&mut self.series, more);
+            self.series
+                .resize_with(self.series.len() + more, SeriesHead::default);
         }
         self.series[slot].push(time, value);
         self.samples += 1;
@@ -96,6 +99,15 @@ impl AgentHead {
         self.samples = 0;
         self.first = None;
         self.sequences = None;
+    }
+
+    /// The head of those series alone that stay, by their new slots. The others have no samples here.
+    fn with_slots(&self, staying: &[usize]) -> Self {
+        let series = staying.iter().map(|slot| self.series.get(*slot).cloned());
+        Self {
+            series: series.map(Option::unwrap_or_default).collect(),
+            ..*self
+        }
     }
 
     /// A series' head; `None` for one that never had a sample here.
@@ -176,6 +188,13 @@ impl Heads {
             for series in &mut Arc::make_mut(head).series {
                 series.newest = series.newest.filter(|s| s.time.day() >= day);
             }
+        }
+    }
+
+    /// Rearranges an agent's head to the slots of a new table, in which the series at the slots `staying` are left.
+    pub(super) fn rearrange(&mut self, agent: AgentNo, staying: &[usize]) {
+        if let Some(head) = self.agents.get_mut(&agent) {
+            *head = Arc::new(head.with_slots(staying));
         }
     }
 

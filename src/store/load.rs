@@ -6,10 +6,11 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::{
     OpenError,
-    catalog::{Catalog, RegistrationEvent, SeriesEntry},
+    catalog::{Catalog, RegistrationEvent},
     copies::hexadecimal,
     file::{FileFacts, damaged, schema_version_known},
     head::Heads,
+    series_table::{NO_DAY, SeriesEntry},
     tables,
 };
 use crate::{
@@ -64,6 +65,7 @@ pub(super) fn load(
     catalog.next_occurrence = catalog.next_occurrence.max(facts.next_occurrence);
     catalog.next_delivery = catalog.next_delivery.max(facts.next_delivery).max(1);
     catalog.file_id = hexadecimal(facts.file_id).into();
+    catalog.next_series = catalog.next_series.max(facts.next_series);
     replay(path, transaction, &mut loaded)?;
     Ok(loaded)
 }
@@ -111,9 +113,26 @@ fn load_catalog(path: &Path, transaction: &ReadTransaction) -> Result<Catalog, O
             no: SeriesNo(key.1),
             group,
             key: series_key,
+            last_day: NO_DAY,
         };
-        catalog.add_series(AgentNo(key.0), entry);
+        let agent = catalog.agent(AgentNo(key.0));
+        if agent.is_some_and(|agent| !agent.series.has_room(entry.key.as_bytes())) {
+            return Err(damaged(
+                path,
+                "an agent has more series than fit into memory",
+            ));
+        }
+        catalog.add_series(AgentNo(key.0), &entry);
     });
+    each_row!(path, transaction, tables::SERIES_DAYS, |key, day| {
+        let table = catalog
+            .agent_mut(AgentNo(key.0))
+            .map(|agent| &mut agent.series);
+        if let Some((table, slot)) = table.and_then(|t| t.slot(SeriesNo(key.1)).map(|s| (t, s))) {
+            table.raise_last_day(slot, day);
+        }
+    });
+    catalog.shrink();
     each_row!(path, transaction, tables::METRICS, |key, bytes| {
         // Kind and help of a metric are no reason to refuse the file.
         match MetricRecord::decode(bytes) {

@@ -472,11 +472,9 @@ const fn whole_time() -> Window {
 }
 
 fn has_counts(agent: &AgentEntry, no: SeriesNo) -> bool {
-    let series = agent
-        .series
-        .slot(no)
-        .and_then(|slot| agent.series.get(slot));
-    series.is_some_and(|series| METRICS_WITH_COUNTS.contains(&series.key.name()))
+    let slot = agent.series.slot(no);
+    let key = slot.and_then(|slot| agent.series.series_key(slot));
+    key.is_some_and(|key| METRICS_WITH_COUNTS.contains(&key.name()))
 }
 
 /// What writing merges did.

@@ -11,7 +11,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::{
     bucketing::{Folds, length_of, tier_for},
-    catalog::Catalog,
+    catalog::{AgentEntry, Catalog},
+    departure::{ExpiredSeries, each_expired, prefix_of},
     head::{Heads, SeriesHead},
     inventory::Inventory,
     pieces::{
@@ -30,7 +31,7 @@ use crate::{
     codec::{BlockError, MetricRecord, decode_alert_event, decode_evidence},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Asked, BucketVisit, Evidence,
-        History, MetricKind, Policy, Profile, ReadError, Run, Sample, SeriesExtent, SeriesInfo,
+        History, MetricKind, Policy, Profile, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
         SeriesNo, Spread, Summary, Timestamp, Unreadable, Visit, Window, is_stale_marker,
     },
 };
@@ -85,6 +86,13 @@ impl Moment {
     fn blocks(&self) -> Result<ReadOnlyTable<BlockKey, &'static [u8]>, ReadError> {
         self.transaction()?
             .open_table(BLOCKS)
+            .map_err(|e| backend(&e))
+    }
+
+    /// Names of series that have left.
+    pub(super) fn expired_series(&self) -> Result<ExpiredSeries, ReadError> {
+        self.transaction()?
+            .open_table(tables::EXPIRED_SERIES)
             .map_err(|e| backend(&e))
     }
 
@@ -236,18 +244,17 @@ impl Moment {
                 return Ok(read(&mut Pieces::default()));
             };
             let slots: Vec<usize> = match wanted {
-                Wanted::All | Wanted::Without(_) => (0..table.entries().len()).collect(),
+                Wanted::All | Wanted::Without(_) => (0..table.len()).collect(),
                 Wanted::These(list) => list.iter().filter_map(|no| table.slot(*no)).collect(),
             };
-            let entries = slots
-                .iter()
-                .filter_map(|slot| Some((*slot, table.get(*slot)?)));
-            let mut groups: Vec<u32> = entries.clone().map(|(_, series)| series.group).collect();
+            let mut groups: Vec<u32> = slots.iter().filter_map(|slot| table.group(*slot)).collect();
             groups.sort_unstable();
             groups.dedup();
             let guards = self.guards(agent, &groups, window)?;
             let head = self.heads.agent(agent).map(Arc::as_ref);
-            let slots = entries.map(|(slot, series)| (slot, series.no));
+            let slots = slots
+                .iter()
+                .filter_map(|slot| Some((*slot, table.no(*slot)?)));
             let mut pieces = Pieces::gather(&guards, head, slots, wanted, window)?;
             let answer = read(&mut pieces);
             self.leave_out(&pieces.left_out);
@@ -439,25 +446,50 @@ impl History for Moment {
         let Some(entry) = self.catalog.agent(agent) else {
             return Vec::new();
         };
-        let mut infos: Vec<SeriesInfo> = entry
-            .series
-            .entries()
-            .iter()
-            .filter(|series| metric.is_none_or(|name| series.key.name() == name))
-            .map(|series| SeriesInfo {
-                no: series.no,
-                agent,
-                key: series.key.clone(),
-                kind: kind_of(&entry.metrics, series.key.name()),
-            })
-            .collect();
-        infos.sort_by(|a, b| {
-            a.key
-                .name()
-                .cmp(b.key.name())
-                .then_with(|| a.key.labels().cmp(b.key.labels()))
+        let Some(prefix) = prefix_of(metric) else {
+            return Vec::new();
+        };
+        let table = &entry.series;
+        let of_metric = table
+            .by_number()
+            .filter(|(slot, _)| table.key(*slot).starts_with(&prefix));
+        let infos = of_metric.filter_map(|(slot, no)| {
+            let key = table.series_key(slot)?;
+            Some(info(agent, entry, key, no))
         });
-        infos
+        sorted(infos.collect())
+    }
+
+    fn series_within(
+        &self,
+        agent: AgentNo,
+        metric: Option<&str>,
+        window: Window,
+    ) -> Result<Vec<SeriesInfo>, ReadError> {
+        let mut infos = self.series(agent, metric);
+        let Some(entry) = self.catalog.agent(agent) else {
+            return Ok(infos);
+        };
+        let first = window.from.plus_millis(1).day();
+        let blocks = self.block_days(Window::until(Timestamp::MAX))?;
+        if blocks.is_some_and(|(oldest, _)| oldest <= first) {
+            return Ok(infos);
+        }
+        guarded(|| {
+            let table = self.expired_series()?;
+            let known = infos.len();
+            let read = each_expired(&table, agent, metric, |key, no, last_day| {
+                if last_day >= first {
+                    infos.push(info(agent, entry, key, no));
+                }
+            });
+            read.map_err(|e| backend(&e))?;
+            Ok(if infos.len() > known {
+                sorted(infos)
+            } else {
+                infos
+            })
+        })
     }
 
     fn extents(&self, agent: AgentNo, window: Window) -> Result<Vec<SeriesExtent>, ReadError> {
@@ -708,27 +740,16 @@ impl History for Moment {
                 .transaction()?
                 .open_table(ALERT_EVENTS)
                 .map_err(|e| backend(&e))?;
-            let from = (alert.agent.0, alert.active_at.as_millis(), 0, 0);
-            let to = (alert.agent.0, i64::MAX, u64::MAX, u32::MAX);
-            let mut events = Vec::new();
-            for item in table.range(from..=to).map_err(|e| backend(&e))? {
-                let (key, value) = item.map_err(|e| backend(&e))?;
-                let (_, time, occurrence, _) = key.value();
-                if alert.resolved_at.is_some_and(|end| end.as_millis() < time) {
-                    break;
-                }
-                if occurrence != alert.occurrence.0 {
-                    continue;
-                }
-                let event = decode_alert_event(
-                    Timestamp::from_millis(time),
-                    alert.occurrence,
-                    value.value(),
-                )
-                .map_err(|e| ReadError::Damaged(e.to_string()))?;
-                events.push(event);
-            }
-            Ok(events)
+            let no = alert.occurrence;
+            let of_alert = (no.0, i64::MIN, 0)..=(no.0, i64::MAX, u32::MAX);
+            let rows = table.range(of_alert).map_err(|e| backend(&e))?;
+            rows.map(|row| {
+                let (key, value) = row.map_err(|e| backend(&e))?;
+                let time = Timestamp::from_millis(key.value().1);
+                decode_alert_event(time, no, value.value())
+                    .map_err(|e| ReadError::Damaged(e.to_string()))
+            })
+            .collect()
         })
     }
 }
@@ -752,6 +773,24 @@ impl Moment {
         })?;
         Ok(found)
     }
+}
+
+fn info(agent: AgentNo, entry: &AgentEntry, key: SeriesKey, no: SeriesNo) -> SeriesInfo {
+    let kind = kind_of(&entry.metrics, key.name());
+    SeriesInfo {
+        no,
+        agent,
+        key,
+        kind,
+    }
+}
+
+fn sorted(mut infos: Vec<SeriesInfo>) -> Vec<SeriesInfo> {
+    infos.sort_by(|a, b| {
+        let by_name = a.key.name().cmp(b.key.name());
+        by_name.then_with(|| a.key.labels().cmp(b.key.labels()))
+    });
+    infos
 }
 
 /// Kind of the metric that a series belongs to. Series of a histogram or summary carry suffixes that

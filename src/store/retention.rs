@@ -8,6 +8,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::{
     Settings,
     committer::begin,
+    departure,
     expiry::trusted_now,
     quarantine::RowKey,
     segments::days_of,
@@ -53,9 +54,9 @@ pub(super) fn apply_with(shared: &Shared, settings: &Settings) -> Result<bool, r
         for alert in gone {
             let (agent, began) = (alert.agent.0, alert.active_at.as_millis());
             alerts.remove((agent, began, alert.occurrence.0))?;
-            let resolved = alert.resolved_at.map_or(began, Timestamp::as_millis);
-            let range = (agent, began, 0, 0)..=(agent, resolved, u64::MAX, u32::MAX);
-            events.retain_in(range, |key, _| key.2 != alert.occurrence.0)?;
+            let no = alert.occurrence.0;
+            let of_alert = (no, i64::MIN, 0)..=(no, i64::MAX, u32::MAX);
+            events.retain_in(of_alert, |_, _| false)?;
             let of_alert = (alert.occurrence.0, 0)..=(alert.occurrence.0, u32::MAX);
             evidence.retain_in(of_alert, |_, _| false)?;
         }
@@ -143,6 +144,7 @@ fn delete_rollups_before(shared: &Shared, day: i32) -> Result<(), redb::Error> {
             (BYTES_OF_ROLLUPS, i32::MIN)..(BYTES_OF_ROLLUPS, day),
             |_, _| false,
         )?;
+        departure::forget_names(&transaction, day)?;
     }
     transaction.commit()?;
     let mut live = shared.live.lock();

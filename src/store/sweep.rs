@@ -9,10 +9,11 @@ use std::{
     time::Instant,
 };
 
-use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::{
     catalog::AgentEntry,
+    departure::each_expired,
     expiry::{Cuts, Marks, expired_on, trusted_now},
     merge::{Extent, Merged, Task, basis_of, merge},
     merger::{BATCH_BYTES, Change, Ended, RETRY, Worker},
@@ -110,7 +111,7 @@ impl Worker {
             return Ok(());
         };
         self.is_busy.store(true, Ordering::Relaxed);
-        let ruled = ruled(&shared, &cuts);
+        let ruled = ruled(&shared, &cuts, from)?;
         while let Some(day) = next_day(&shared, from)?.filter(|day| *day < cuts.end()) {
             from = day.saturating_add(1);
             let mut batch = Vec::new();
@@ -174,17 +175,31 @@ impl Worker {
     }
 }
 
-/// Agents that rules hold for.
-fn ruled(shared: &Shared, cuts: &Cuts<'_>) -> Vec<Ruled> {
+/// Agents that rules hold for. Series that have left count where days before the first block are looked through.
+fn ruled(shared: &Shared, cuts: &Cuts<'_>, from: i32) -> Result<Vec<Ruled>, redb::Error> {
     let catalog = Arc::clone(&shared.live.lock().catalog);
-    let agents = catalog.agents().map(|(no, entry)| Ruled {
-        no,
-        entry: Arc::clone(entry),
-        first_kept: cuts.of_agent(entry),
-    });
-    agents
-        .filter(|agent| !agent.first_kept.is_empty())
-        .collect()
+    let transaction = shared.database().begin_read()?;
+    let blocks = transaction.open_table(tables::BLOCKS)?;
+    let first_block_day = blocks.first()?.map_or(i32::MAX, |(key, _)| key.value().0);
+    let expired = transaction.open_table(tables::EXPIRED_SERIES)?;
+    let mut ruled = Vec::new();
+    for (no, entry) in catalog.agents() {
+        let mut first_kept = cuts.of_agent(entry);
+        if from < first_block_day {
+            each_expired(&expired, no, None, |key, series, _| {
+                first_kept.extend(cuts.first_kept_of(entry, &key).map(|day| (series, day)));
+            })?;
+            first_kept.sort_unstable();
+        }
+        if !first_kept.is_empty() {
+            ruled.push(Ruled {
+                no,
+                entry: Arc::clone(entry),
+                first_kept,
+            });
+        }
+    }
+    Ok(ruled)
 }
 
 /// The first day from `from` on that has blocks or rollups.

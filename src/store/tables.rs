@@ -15,6 +15,13 @@ pub(super) const AGENT_EVENTS: TableDefinition<(u32, i64, u32), &[u8]> =
     TableDefinition::new("agent_events_v1");
 /// (agent, series) -> [`crate::codec::SeriesRecord`].
 pub(super) const SERIES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("series_v1");
+/// (agent, series) -> last day on which the series has blocks.
+pub(super) const SERIES_DAYS: TableDefinition<(u32, u32), i32> =
+    TableDefinition::new("series_days_v1");
+/// (agent, canonical key) -> a series that has left: number, last day, first appearance in milliseconds since the epoch.
+/// There while rollups may hold the number.
+pub(super) const EXPIRED_SERIES: TableDefinition<(u32, &[u8]), (u32, i32, i64)> =
+    TableDefinition::new("expired_series_v1");
 /// (agent, metric name) -> [`crate::codec::MetricRecord`].
 pub(super) const METRICS: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("metrics_v1");
 /// Sequence -> one group commit ([`crate::codec::WalRecord`]).
@@ -43,9 +50,9 @@ pub(super) const BYTES_OF_ROLLUPS: u8 = 1;
 /// (agent, time fired, occurrence) -> alert.
 pub(super) const ALERTS: TableDefinition<(u32, i64, u64), &[u8]> =
     TableDefinition::new("alerts_v1");
-/// (agent, time, occurrence, ordinal) -> alert event.
-pub(super) const ALERT_EVENTS: TableDefinition<(u32, i64, u64, u32), &[u8]> =
-    TableDefinition::new("alert_events_v1");
+/// (occurrence, time, ordinal) -> alert event.
+pub(super) const ALERT_EVENTS: TableDefinition<(u64, i64, u32), &[u8]> =
+    TableDefinition::new("alert_events_v2");
 /// (occurrence, ordinal) -> what an alert rested on at a change of state.
 pub(super) const ALERT_EVIDENCE: TableDefinition<(u64, u32), &[u8]> =
     TableDefinition::new("alert_evidence_v1");
@@ -81,6 +88,8 @@ pub(super) mod meta {
     pub(in crate::store) const NEXT_OCCURRENCE: &str = "next_occurrence";
     /// u64: place in the outbox that the next delivery gets at least; those that had higher ones are delivered.
     pub(in crate::store) const NEXT_DELIVERY: &str = "next_delivery";
+    /// u32: number that the next series gets at least; series that had higher ones have left.
+    pub(in crate::store) const NEXT_SERIES: &str = "next_series";
     /// Text: how far rules of retention have been applied ([`crate::store::expiry::Marks`]).
     pub(in crate::store) const RETENTION_MARKS: &str = "retention_marks";
     /// [`KIND`] of a database.

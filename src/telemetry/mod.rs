@@ -344,6 +344,32 @@ impl OwnMetrics {
             self.target_file_agents.clone(),
         );
         r.register(
+            "rule_evaluations",
+            "Conditions of rules that were judged",
+            self.rule_evaluations.clone(),
+        );
+        r.register_with_unit(
+            "rule_evaluation_duration",
+            "Time of an evaluation of rules",
+            Unit::Seconds,
+            self.rule_evaluation_seconds.clone(),
+        );
+        r.register(
+            "rule_errors",
+            "Rules that could not be evaluated, counted each time",
+            self.rule_errors.clone(),
+        );
+        r.register(
+            "rule_files_refused",
+            "Contents of the rules directory that were refused",
+            self.rule_files_refused.clone(),
+        );
+        r.register(
+            "rule_directory_is_good",
+            "1 while the rules directory is good, or there is none",
+            self.rule_directory_is_good.clone(),
+        );
+        r.register(
             "target_files_refused",
             "Contents of target files that were refused",
             self.target_files_refused.clone(),

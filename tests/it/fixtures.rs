@@ -15,7 +15,7 @@ use longwatch::{
 };
 
 /// Every released version of the schema.
-const VERSIONS: [&str; 2] = ["v1", "v2"];
+const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
 const NOW: i64 = 20_000 * DAY_MS + 5_000;
 
 fn fixture(name: &str) -> PathBuf {
@@ -25,7 +25,11 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn open(path: &std::path::Path) -> Store {
-    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    open_at(path, NOW)
+}
+
+fn open_at(path: &std::path::Path, now: i64) -> Store {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(now)));
     Store::open(
         path,
         Settings {
@@ -38,9 +42,25 @@ fn open(path: &std::path::Path) -> Store {
     .unwrap()
 }
 
-/// A little of everything that version 2 can hold: a settled day with its rollups, one that late samples unsettled,
-/// a log, an alert, events.
-fn write_v2(path: &std::path::Path) {
+/// A little of everything that version 3 can hold: a series of which sums alone are left, a settled day with its rollups,
+/// one that late samples unsettled, a log, an alert, events.
+fn write_v3(path: &std::path::Path) {
+    let store = open_at(path, 19_960 * DAY_MS + DAY_MS / 2);
+    let mut batch = Batch::new();
+    for i in 0..50 {
+        let time = Timestamp::from_millis(19_960 * DAY_MS + i * 600_000);
+        let labels = &mut [("zone", "b")];
+        batch.push("gone", labels, time, (i % 9) as f64).unwrap();
+    }
+    append(&store, &AgentId::new("agent 7/ä").unwrap(), batch, None);
+    store.settle_blocking().unwrap();
+    store.close_blocking().unwrap();
+    drop(store);
+    let store = open(path);
+    // A clock is trusted no further than a day beyond the last commit, and old days go at the next start.
+    append(&store, &AgentId::new("agent 7/ä").unwrap(), at_now(), None);
+    store.close_blocking().unwrap();
+    drop(store);
     let store = open(path);
     let agent = AgentId::new("agent 7/ä").unwrap();
     let mut registration = Registration::bare(RegistrationSource::Api);
@@ -99,6 +119,13 @@ fn write_v2(path: &std::path::Path) {
     store.close_blocking().unwrap();
 }
 
+fn at_now() -> Batch {
+    let mut batch = Batch::new();
+    let now = Timestamp::from_millis(NOW);
+    batch.push("load", &mut [("zone", "c")], now, 1.5).unwrap();
+    batch
+}
+
 fn append(store: &Store, agent: &AgentId, batch: Batch, contact: Option<Contact>) {
     let append = Append {
         agent: agent.clone(),
@@ -142,8 +169,8 @@ fn dump_rollups(view: &View) -> String {
     let end = Timestamp::from_millis(NOW + 3_600_000);
     let mut out = String::new();
     for agent in view.agents(end) {
-        for series in view.series(agent.no, None) {
-            let window = Window::until(end);
+        let window = Window::until(end);
+        for series in view.series_within(agent.no, None, window).unwrap() {
             let summary = view.summarise(agent.no, &[series.no], window).unwrap();
             let summary = &summary[0];
             writeln!(
@@ -187,13 +214,13 @@ fn expected(name: &str, view: &View) -> String {
 fn files_of_every_version_open_and_say_what_they_said() {
     if std::env::var_os("LONGWATCH_WRITE_FIXTURES").is_some() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("v2.redb");
-        write_v2(&path);
-        let to = fixture("v2.redb");
+        let path = folder.path().join("v3.redb");
+        write_v3(&path);
+        let to = fixture("v3.redb");
         let _ = std::fs::remove_file(&to);
         store::snapshot_file(&path, &to, &mut |_, _| {}).unwrap();
-        let text = expected("v2", &store::open_copy(&to).unwrap());
-        std::fs::write(fixture("v2.txt"), text).unwrap();
+        let text = expected("v3", &store::open_copy(&to).unwrap());
+        std::fs::write(fixture("v3.txt"), text).unwrap();
     }
     for version in VERSIONS {
         let file = fixture(&format!("{version}.redb"));

@@ -229,6 +229,58 @@ async fn a_rule_shortens_what_its_series_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn series_leave_with_their_samples_and_come_back() {
+    const RUNS: u64 = 200;
+    let run = |no: u64, ms: i64| json!({"name": "run_seconds", "value": no, "timestamp": rfc3339(ms), "labels": {"run": no.to_string()}});
+    let mut server = Server::with(QUIET, &["--retention", "40d"]);
+    let end = now_ms();
+    let mut metrics: Vec<Value> = (0..RUNS).map(|no| run(no, end - 20 * DAY_MS)).collect();
+    metrics.push(json!({"name": "load", "value": 1}));
+    let told = server.push("old-hand", &json!(metrics)).await;
+    assert_eq!(told["rejected"], 0, "{told}");
+    let known = async |server: &Server| {
+        let status = server.get_json("/api/v1/status").await;
+        status["series"].as_u64().unwrap()
+    };
+    let listed = async |server: &Server, from: &str| -> (usize, u64) {
+        let query = format!("/api/v1/series?agent_id=old-hand&metric_name=run_seconds&from={from}");
+        let answer = server.get_json(&query).await;
+        let series = answer["series"].as_array().unwrap();
+        let samples = series.iter().map(|s| s["samples"].as_u64().unwrap());
+        (series.len(), samples.sum())
+    };
+    let before = known(&server).await;
+    assert_eq!(listed(&server, "-40d").await, (RUNS as usize, RUNS));
+    server.kill();
+    server.run(&["db", "compact", "live.redb"]).ok();
+
+    let mut server = server.with_flags(&["--retention", "10d"]);
+    eventually("series without samples to leave", async || {
+        (known(&server).await + RUNS <= before).then_some(())
+    })
+    .await;
+    // Their sums are told of by name.
+    assert_eq!(listed(&server, "-40d").await, (RUNS as usize, RUNS));
+    assert_eq!(listed(&server, "-1d").await, (0, 0));
+    let few = known(&server).await;
+    let told = server.push("old-hand", &json!([run(7, now_ms())])).await;
+    assert_eq!(told["accepted"], 1, "{told}");
+    assert_eq!(known(&server).await, few + 1);
+    assert_eq!(listed(&server, "-40d").await, (RUNS as usize, RUNS + 1));
+    server.kill();
+    server.run(&["db", "verify", "live.redb"]).ok();
+    server.restart();
+    assert_eq!(known(&server).await, few + 1);
+    assert_eq!(listed(&server, "-40d").await, (RUNS as usize, RUNS + 1));
+    let (status, log) = server.terminate();
+    assert_eq!(status.code(), Some(0), "{log}");
+    // And from a copy.
+    let copy = ["db", "snapshot", "live.redb", "--out", "copy.redb"];
+    server.run(&copy).ok();
+    server.run(&["db", "verify", "copy.redb"]).ok();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_files_that_nobody_uses_are_compacted() {
     let server = Server::start();
     let refused = server.run(&["db", "compact", "live.redb"]);

@@ -7,7 +7,7 @@ use super::Draft;
 use crate::{
     alerts::{self, Finding, Life, Step, Surroundings, Terms},
     model::{
-        Acknowledgement, AgentNo, Alert, AlertEvent, AlertEventKind, AlertSource, Evidence,
+        Acknowledgement, Alert, AlertEvent, AlertEventKind, AlertSource, Evidence,
         OccurrenceNo, RuleOrigin, Silence, StoredRule, Timestamp,
     },
     store::{
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct AlertingRows {
     pub(super) alerts: BTreeSet<OccurrenceNo>,
-    pub(super) events: Vec<(AgentNo, AlertEvent)>,
+    pub(super) events: Vec<AlertEvent>,
     pub(super) evidence: Vec<(OccurrenceNo, Evidence)>,
     pub(super) rules: BTreeSet<String>,
     pub(super) silences: BTreeSet<String>,
@@ -446,7 +446,7 @@ impl Draft<'_> {
             reason,
             actor,
         };
-        self.alerting.events.push((alert.agent, event));
+        self.alerting.events.push(event);
     }
 
     /// Stores an alert without a word in its history.
@@ -457,7 +457,7 @@ impl Draft<'_> {
 
     /// Tells the log of alerts that changed.
     pub(in crate::store) fn tell_alerts(&self) {
-        for (_, event) in &self.alerting.events {
+        for event in &self.alerting.events {
             let Some(alert) = self.catalog.alert(event.occurrence) else {
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::Draft;
+use super::{Draft, NewSeries};
 use crate::{
     codec::{
         AgentRecord, RuleRecord, SeriesRecord, WalWriter, encode_alert, encode_alert_event,
@@ -66,16 +66,32 @@ impl Draft<'_> {
     fn write_series(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         if !self.new_series.is_empty() {
             let mut table = transaction.open_table(tables::SERIES)?;
-            for (agent, slot) in &self.new_series {
-                if let Some(series) = self.catalog.agent(*agent).and_then(|a| a.series.get(*slot)) {
-                    let record = SeriesRecord {
-                        key: series.key.clone(),
-                        group: series.group,
-                        retention_class: 0,
-                        created_ms: self.now.as_millis(),
-                    };
-                    table.insert((agent.0, series.no.0), record.encode().as_slice())?;
+            let mut expired = transaction.open_table(tables::EXPIRED_SERIES)?;
+            for NewSeries {
+                agent,
+                slot,
+                created_ms,
+            } in &self.new_series
+            {
+                let Some(series) = self.catalog.agent(*agent).map(|entry| &entry.series) else {
+                    continue;
+                };
+                let key = series.series_key(*slot);
+                let (Some(no), Some(group), Some(key)) =
+                    (series.no(*slot), series.group(*slot), key)
+                else {
+                    continue;
+                };
+                if created_ms.is_some() {
+                    expired.remove((agent.0, key.as_bytes()))?;
                 }
+                let record = SeriesRecord {
+                    key,
+                    group,
+                    retention_class: 0,
+                    created_ms: created_ms.unwrap_or(self.now.as_millis()),
+                };
+                table.insert((agent.0, no.0), record.encode().as_slice())?;
             }
         }
         if !self.metric_names.is_empty() {
@@ -142,14 +158,13 @@ impl Draft<'_> {
             alerts.insert(key, encode_alert(alert).as_slice())?;
         }
         let mut events = transaction.open_table(tables::ALERT_EVENTS)?;
-        for (agent, event) in &self.alerting.events {
+        for event in &self.alerting.events {
             let (time, occurrence) = (event.time.as_millis(), event.occurrence.0);
             // Events of one alert in one millisecond all stay, in their order.
-            let same = (agent.0, time, occurrence, 0)..=(agent.0, time, occurrence, u32::MAX);
+            let same = (occurrence, time, 0)..=(occurrence, time, u32::MAX);
             let last = events.range(same)?.next_back().transpose()?;
-            let ordinal = last.map_or(0, |(key, _)| key.value().3.saturating_add(1));
-            let key = (agent.0, time, occurrence, ordinal);
-            events.insert(key, encode_alert_event(event).as_slice())?;
+            let ordinal = last.map_or(0, |(key, _)| key.value().2.saturating_add(1));
+            events.insert((occurrence, time, ordinal), encode_alert_event(event).as_slice())?;
         }
         let mut evidence = transaction.open_table(tables::ALERT_EVIDENCE)?;
         for (occurrence, told) in &self.alerting.evidence {

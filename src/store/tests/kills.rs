@@ -1,7 +1,7 @@
 //! The power goes in the middle of what is done behind the scenes: merges, retention, migration, compacting. Whatever
 //! of it had reached the disk, the file opens and says the same.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use redb::ReadableDatabase;
 
@@ -15,7 +15,7 @@ use crate::{
         Settings, Store,
         backend::FileCounters,
         compact::{move_together, settle_opened},
-        file, retention,
+        departure, file, retention,
     },
 };
 
@@ -201,6 +201,55 @@ fn rules_that_are_cut_off_leave_days_as_they_were_or_swept() {
             let store = open(left, with_rules());
             store.settle_blocking().unwrap();
             check(&*store.view(), &swept, everything());
+            store.close_blocking().unwrap();
+        },
+    );
+}
+
+#[test]
+fn series_that_are_cut_off_while_leaving_are_known_or_have_left() {
+    let image = settled(&furnished(&Settings::default()).0);
+    let short = Settings {
+        retention_ms: DAY_MS / 4,
+        ..Settings::default()
+    };
+    let names = |store: &Store| {
+        let view = store.view();
+        let agents = view.agents(Timestamp::MAX);
+        let series = agents.iter().flat_map(|agent| {
+            view.series_within(agent.no, None, everything())
+                .unwrap()
+                .into_iter()
+                .map(|info| (info.no, info.agent, info.key.to_string()))
+        });
+        series.collect::<BTreeSet<_>>()
+    };
+    let before = {
+        let store = open(&SimulatedDisk::of(image.bytes()), Settings::default());
+        names(&store)
+    };
+    assert_eq!(before.len(), 9);
+    at_every_moment(
+        &image,
+        |disk| open(disk, Settings::default()),
+        |store| {
+            let _ = retention::apply_with(store.shared(), &short);
+            let _ = departure::let_go(store.shared(), &short);
+        },
+        |left| {
+            // Of agents 1 and 2 rollups alone are left, which still know the names.
+            let store = open(left, short.clone());
+            assert_eq!(names(&store), before);
+            store.checkpoint_blocking().unwrap();
+            store.checkpoint_blocking().unwrap();
+            assert_eq!(names(&store), before);
+            assert_eq!(store.status().series, 3);
+            let mut model = Model::new();
+            append_to(&store, &mut model, 1, &[(9, NOW, 1.0)]).unwrap();
+            let after = names(&store);
+            let added: Vec<_> = after.difference(&before).collect();
+            assert_eq!(added.len(), 1);
+            assert!(before.iter().all(|(no, ..)| *no < added[0].0));
             store.close_blocking().unwrap();
         },
     );

@@ -1,5 +1,6 @@
 //! The store against a slow, obvious model, on a disk that loses what was not synced.
 
+mod churn;
 mod damage;
 mod disk;
 mod faults;
