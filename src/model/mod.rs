@@ -15,6 +15,7 @@ mod id;
 mod limits;
 mod metric;
 mod policy;
+mod quick_sum;
 mod read;
 mod series;
 mod steps;
@@ -37,7 +38,7 @@ pub use metric::{
 pub use policy::{HealthWeights, Policy, STALE_AFTER_MS_MIN};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
-    Summary, Unreadable, Visit,
+    Summary, Survey, Unreadable, Visit,
 };
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub use steps::{Step, Steps};

@@ -41,6 +41,8 @@ mod segments;
 mod settings;
 mod shared;
 mod spreads;
+mod stretch;
+mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,9 @@ use crate::{
     store::{OpenError, catalog::Catalog, file::damaged, head::Heads, tables},
 };
 
-/// Bytes of records that are taken at once; decoded they are two to three times as many.
-const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of records that are taken at once; decoded they are two to three times as many. Tests have several batches
+/// with less.
+const BATCH_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
 /// Threads that are worth starting.
 const THREADS_MAX: usize = 4;
 
