@@ -112,12 +112,24 @@ fn try_on_history(folder: &Path) {
     let metric = names[0].key.name();
     let common = json!({"description": "d", "metric_name": metric});
     for (name, more) in [
-        ("threshold", json!({"condition_type": "threshold", "threshold": 80, "for": "1m"})),
-        ("rate", json!({"condition_type": "rate_of_change", "threshold": 1})),
-        ("average", json!({"condition_type": "threshold", "aggregate": "avg", "window": "5m", "threshold": 80})),
+        (
+            "threshold",
+            json!({"condition_type": "threshold", "threshold": 80, "for": "1m"}),
+        ),
+        (
+            "rate",
+            json!({"condition_type": "rate_of_change", "threshold": 1}),
+        ),
+        (
+            "average",
+            json!({"condition_type": "threshold", "aggregate": "avg", "window": "5m", "threshold": 80}),
+        ),
         ("absent", json!({"condition_type": "absent"})),
         ("anomaly", json!({"condition_type": "anomaly"})),
-        ("forecast", json!({"condition_type": "forecast", "threshold": 100, "window": "10m"})),
+        (
+            "forecast",
+            json!({"condition_type": "forecast", "threshold": 100, "window": "10m"}),
+        ),
     ] {
         let mut definition = common.as_object().unwrap().clone();
         definition.insert("name".into(), json!(name));
@@ -125,7 +137,8 @@ fn try_on_history(folder: &Path) {
         let rule = read_rule(&definition).unwrap();
         let window = Window::ending_at(Timestamp::from_millis(fleet::END_MS), days * DAY_MS);
         let started = Instant::now();
-        let report = backtest(&*view, &[rule], window, &Routing::default(), &mut |_, _| {}).unwrap();
+        let report =
+            backtest(&*view, &[rule], window, &Routing::default(), &mut |_, _| {}).unwrap();
         println!(
             "backtest of a {name} rule, 100 agents, {days} days: {:.2?}, {} evaluations, {} episodes",
             started.elapsed(),

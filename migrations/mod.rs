@@ -6,14 +6,14 @@
 
 use redb::WriteTransaction;
 
+#[path = "0004_alerting/step.rs"]
+mod alerting;
 #[path = "0001_initial/step.rs"]
 mod initial;
 #[path = "0002_rollups/step.rs"]
 mod rollups;
 #[path = "0003_series_days/step.rs"]
 mod series_days;
-#[path = "0004_alerting/step.rs"]
-mod alerting;
 
 /// One step: what brings a file from `version - 1` to `version`.
 pub(crate) struct Step {

@@ -13,8 +13,8 @@ use super::folder::Folder;
 use crate::{
     config::{self, ConfigErrors, RuleSettings},
     model::{
-        AgentNo, Alert, AlertState, Batch, Clock, DeliveryOutcome, History, RuleOrigin, STALE_MARKER, StoredRule,
-        Timestamp,
+        AgentNo, Alert, AlertState, Batch, Clock, DeliveryOutcome, History, RuleOrigin,
+        STALE_MARKER, StoredRule, Timestamp,
     },
     notify::{ChannelSettings, Outbox},
     rules::{DirectoryStatus, Evaluated, Evaluator, RulesStatus, Scope},
@@ -283,7 +283,10 @@ pub(super) async fn dispatch(store: Store, clock: Arc<dyn Clock>, shutdown: Canc
 pub(super) async fn give_up_orphans(store: &Store, channels: &[ChannelSettings]) {
     let outbox = store.view().book().outbox;
     let is_known = |name: &str| channels.iter().any(|channel| channel.name == name);
-    for delivery in outbox.values().filter(|d| !d.is_dead() && !is_known(&d.channel)) {
+    for delivery in outbox
+        .values()
+        .filter(|d| !d.is_dead() && !is_known(&d.channel))
+    {
         tracing::warn!(
             channel = delivery.channel,
             delivery = delivery.sequence,
@@ -292,7 +295,7 @@ pub(super) async fn give_up_orphans(store: &Store, channels: &[ChannelSettings])
         let outcome = DeliveryOutcome::Refused {
             error: "there is no such channel in the configuration".to_owned(),
         };
-        if let Err(error) = store.settle(delivery.sequence, outcome, None).await {
+        if let Err(error) = Outbox::settle(store, delivery.sequence, outcome, None).await {
             tracing::error!(error, "it could not be given up");
         }
     }

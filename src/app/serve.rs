@@ -144,7 +144,14 @@ impl Running {
         notify_settings
             .external_url
             .get_or_insert_with(|| format!("{scheme}://{address}"));
-        let delivery = notify::start(&store, notify_settings, &clock, &metrics, healthy, &shutdown);
+        let delivery = notify::start(
+            &store,
+            notify_settings,
+            &clock,
+            &metrics,
+            healthy,
+            &shutdown,
+        );
         tasks.spawn(delivery.map_err(|e| StartError::Other(e.into()))?);
         tasks.spawn(evaluation.run(shutdown.clone()));
         tasks.spawn(rule_files.follow(store.clone(), shutdown.clone()));

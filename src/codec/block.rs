@@ -21,8 +21,17 @@
 //! answers reads nothing else. Statistics are there only for a series with at least
 //! [`STATISTICS_SAMPLES_MIN`] samples, all finite: then they equal what decoding would give.
 
-use super::{Corrupt, Effort, times, values, varint};
-use crate::model::{ExactSum, Increase, SeriesNo, greater, is_stale_marker, lesser};
+mod encode;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+pub use encode::{SeriesColumns, encode_block};
+pub use statistics::Statistics;
+
+use super::{Corrupt, sealed::Sealed, times, values, varint};
+use crate::model::SeriesNo;
+use statistics::take_f64;
 
 const FORMAT: u8 = 1;
 
@@ -59,268 +68,6 @@ impl From<Corrupt> for BlockError {
     }
 }
 
-/// One series' part of a block to be written: times strictly increasing, as many values.
-#[derive(Clone, Copy, Debug)]
-pub struct SeriesColumns<'a> {
-    /// Which series.
-    pub no: SeriesNo,
-    /// Milliseconds since the epoch.
-    pub times: &'a [i64],
-    /// Values, stale markers included.
-    pub values: &'a [f64],
-}
-
-/// Statistics of a series in a block; only for series whose values are all finite.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Statistics {
-    /// Value that is first in time.
-    pub first: f64,
-    /// Value that is last in time.
-    pub last: f64,
-    /// Smallest value.
-    pub min: f64,
-    /// Largest value.
-    pub max: f64,
-    /// Doubles that add up to the exact sum.
-    pub sum_parts: Vec<f64>,
-    /// Sum of the values before each drop, for the increase of a counter.
-    pub dropped: f64,
-}
-
-impl Statistics {
-    /// Computes the statistics; `None` for few samples or values that are not finite.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let (first, last) = (*values.first()?, *values.last()?);
-        if values.len() < STATISTICS_SAMPLES_MIN || !values.iter().all(|v| v.is_finite()) {
-            return None;
-        }
-        let mut sum = ExactSum::default();
-        let mut increase = Increase::default();
-        let (mut min, mut max) = (first, first);
-        for value in values {
-            sum.add(*value);
-            increase.push(*value);
-            min = lesser(min, *value);
-            max = greater(max, *value);
-        }
-        let sum_parts = sum.parts()?;
-        Some(Self {
-            first,
-            last,
-            min,
-            max,
-            sum_parts,
-            dropped: increase.dropped(),
-        })
-    }
-
-    fn put(&self, out: &mut Vec<u8>) {
-        for value in [self.first, self.last, self.min, self.max] {
-            put_f64(out, value);
-        }
-        varint::put_u64(out, self.sum_parts.len() as u64);
-        for part in &self.sum_parts {
-            put_f64(out, *part);
-        }
-    }
-
-    fn take(input: &mut &[u8]) -> Result<Self, Corrupt> {
-        let [first, last, min, max] = [
-            take_f64(input)?,
-            take_f64(input)?,
-            take_f64(input)?,
-            take_f64(input)?,
-        ];
-        let sum_parts = (0..take_part_count(input)?)
-            .map(|_| take_f64(input))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            first,
-            last,
-            min,
-            max,
-            sum_parts,
-            dropped: 0.0,
-        })
-    }
-
-    /// Passes over what [`Self::take`] takes.
-    fn skip(input: &mut &[u8]) -> Result<(), Corrupt> {
-        *input = input.get(4 * 8..).ok_or(DIRECTORY_CUT_OFF)?;
-        let parts = take_part_count(input)?;
-        *input = input.get(parts * 8..).unwrap_or_default();
-        Ok(())
-    }
-}
-
-/// Parts of a sum, which are all there.
-fn take_part_count(input: &mut &[u8]) -> Result<usize, Corrupt> {
-    let parts = varint::take_u64(input)? as usize;
-    if parts > input.len() / 8 {
-        return Err(Corrupt::new(
-            "a sum has more parts than its block has bytes",
-        ));
-    }
-    Ok(parts)
-}
-
-fn put_f64(out: &mut Vec<u8>, value: f64) {
-    out.extend_from_slice(&value.to_bits().to_le_bytes());
-}
-
-fn take_f64(input: &mut &[u8]) -> Result<f64, Corrupt> {
-    let (bytes, rest) = input.split_first_chunk::<8>().ok_or(DIRECTORY_CUT_OFF)?;
-    *input = rest;
-    Ok(f64::from_bits(u64::from_le_bytes(*bytes)))
-}
-
-fn take_u32_checksum(input: &mut &[u8]) -> Result<u32, Corrupt> {
-    let (bytes, rest) = input
-        .split_first_chunk::<4>()
-        .ok_or(Corrupt::new("a block is cut off"))?;
-    *input = rest;
-    Ok(u32::from_le_bytes(*bytes))
-}
-
-/// A time column while a block is built, and the series laid on it.
-struct TimeColumnPlan<'a> {
-    times: &'a [i64],
-}
-
-/// Bit per entry of `column`: whether `times` has it. `None` when `times` has one that `column` lacks.
-fn gaps_bitmap(column: &[i64], times: &[i64]) -> Option<Vec<u8>> {
-    let mut bitmap = vec![0u8; column.len().div_ceil(8)];
-    let mut wanted = times.iter().peekable();
-    for (i, time) in column.iter().enumerate() {
-        if wanted.peek() == Some(&time) {
-            wanted.next();
-            bitmap[i / 8] |= 1 << (i % 8);
-        }
-    }
-    wanted.next().is_none().then_some(bitmap)
-}
-
-/// Finds the time column that a series can lie on, making one where none serves.
-fn place<'a>(columns: &mut Vec<TimeColumnPlan<'a>>, times: &'a [i64]) -> (usize, Option<Vec<u8>>) {
-    if let Some(same) = columns.iter().position(|c| c.times == times) {
-        return (same, None);
-    }
-    for (i, column) in columns.iter().enumerate() {
-        // A column of its own costs about a byte a sample when its times are jittered.
-        let bitmap_pays = column.times.len() / 8 <= times.len() + 8;
-        let may_hold = column.times.len() > times.len()
-            && column.times.first() <= times.first()
-            && column.times.last() >= times.last();
-        if bitmap_pays
-            && may_hold
-            && let Some(bitmap) = gaps_bitmap(column.times, times)
-        {
-            return (i, Some(bitmap));
-        }
-    }
-    columns.push(TimeColumnPlan { times });
-    (columns.len() - 1, None)
-}
-
-/// Writes a block. `series` is sorted by number, each non-empty with at most
-/// [`SERIES_SAMPLES_MAX`] samples.
-pub fn encode_block(series: &[SeriesColumns<'_>], effort: Effort) -> Vec<u8> {
-    // Long series first, so that those with gaps find a column to lie on.
-    let mut by_length: Vec<usize> = (0..series.len()).collect();
-    by_length.sort_by_key(|i| std::cmp::Reverse(series[*i].times.len()));
-    let mut columns = Vec::new();
-    let mut places = vec![(0, None); series.len()];
-    for i in by_length {
-        places[i] = place(&mut columns, series[i].times);
-    }
-
-    let mut directory = Vec::new();
-    let mut data = Vec::new();
-    varint::put_u64(&mut directory, columns.len() as u64);
-    for column in &columns {
-        let start = data.len();
-        times::encode(column.times, &mut data);
-        put_range(&mut directory, column.times);
-        varint::put_u64(&mut directory, (data.len() - start) as u64);
-    }
-    varint::put_u64(&mut directory, series.len() as u64);
-    let mut before = 0;
-    for (columns, (column, bitmap)) in series.iter().zip(&places) {
-        varint::put_u64(&mut directory, u64::from(columns.no.0 - before));
-        before = columns.no.0;
-        put_series(
-            &mut directory,
-            &mut data,
-            columns,
-            *column,
-            bitmap.as_deref(),
-            effort,
-        );
-    }
-
-    let mut out = vec![FORMAT];
-    varint::put_bytes(&mut out, &directory);
-    let checksum = crc32c::crc32c(&out);
-    out.extend_from_slice(&checksum.to_le_bytes());
-    out.extend_from_slice(&data);
-    out.extend_from_slice(&crc32c::crc32c(&data).to_le_bytes());
-    out
-}
-
-/// `count | first | last - first` of strictly increasing times.
-fn put_range(out: &mut Vec<u8>, times: &[i64]) {
-    let (first, last) = (
-        times.first().copied().unwrap_or(0),
-        times.last().copied().unwrap_or(0),
-    );
-    varint::put_u64(out, times.len() as u64);
-    varint::put_i64(out, first);
-    varint::put_u64(out, last.wrapping_sub(first) as u64);
-}
-
-fn put_series(
-    directory: &mut Vec<u8>,
-    data: &mut Vec<u8>,
-    columns: &SeriesColumns<'_>,
-    time_column: usize,
-    bitmap: Option<&[u8]>,
-    effort: Effort,
-) {
-    let stale = columns
-        .values
-        .iter()
-        .filter(|v| is_stale_marker(**v))
-        .count();
-    let statistics = Statistics::of(columns.values);
-    let dropped = statistics.as_ref().map_or(0.0, |s| s.dropped);
-    let flag = |on: bool, bit: u8| if on { bit } else { 0 };
-    directory.push(
-        flag(bitmap.is_some(), GAPS)
-            | flag(stale > 0, STALE)
-            | flag(statistics.is_some(), STATISTICS)
-            | flag(dropped != 0.0, DROPPED),
-    );
-    varint::put_u64(directory, time_column as u64);
-    if let Some(bitmap) = bitmap {
-        data.extend_from_slice(bitmap);
-    }
-    let start = data.len();
-    values::encode(columns.values, effort, data);
-    varint::put_u64(directory, (data.len() - start) as u64);
-    if bitmap.is_some() {
-        put_range(directory, columns.times);
-    }
-    if stale > 0 {
-        varint::put_u64(directory, stale as u64);
-    }
-    if let Some(statistics) = statistics {
-        statistics.put(directory);
-    }
-    if dropped != 0.0 {
-        put_f64(directory, dropped);
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct TimeColumn {
     count: usize,
@@ -348,7 +95,7 @@ pub struct Entry {
     bitmap_start: Option<usize>,
     values_start: usize,
     values_end: usize,
-    /// Where its statistics begin in the block.
+    /// Where its statistics begin in the directory.
     statistics_at: Option<usize>,
     has_dropped: bool,
 }
@@ -356,10 +103,9 @@ pub struct Entry {
 /// A block to read from. Parsing checks and reads the directory only.
 #[derive(Debug)]
 pub struct Block<'a> {
-    bytes: &'a [u8],
-    data: &'a [u8],
-    data_checksum: u32,
-    data_is_checked: bool,
+    sealed: Sealed<'a>,
+    /// Once its checksum was found to hold.
+    data: Option<&'a [u8]>,
     columns: Vec<TimeColumn>,
     entries: Vec<Entry>,
     decoded_times: Vec<Option<Vec<i64>>>,
@@ -371,42 +117,31 @@ impl<'a> Block<'a> {
     /// # Errors
     /// [`BlockError`]: the directory fails its checksum, or a newer longwatch wrote the block.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BlockError> {
-        let (format, mut rest) = bytes
-            .split_first()
-            .ok_or(Corrupt::new("a block is empty"))?;
-        let directory = varint::take_bytes(&mut rest)?;
-        let head_end = bytes.len() - rest.len();
-        if take_u32_checksum(&mut rest)? != crc32c::crc32c(&bytes[..head_end]) {
-            return Err(Corrupt::new("a block's directory fails its checksum").into());
-        }
+        let sealed = Sealed::open(bytes)?;
         // Every format has this envelope: a first byte that was damaged is no newer format.
-        if *format != FORMAT {
-            return Err(BlockError::Newer(*format));
+        if sealed.format != FORMAT {
+            return Err(BlockError::Newer(sealed.format));
         }
-        let (data, checksum) = rest
-            .split_last_chunk::<4>()
-            .ok_or(Corrupt::new("a block is cut off"))?;
         let mut block = Self {
-            bytes,
-            data,
-            data_checksum: u32::from_le_bytes(*checksum),
-            data_is_checked: false,
+            sealed,
+            data: None,
             columns: Vec::new(),
             entries: Vec::new(),
             decoded_times: Vec::new(),
         };
-        block.read_directory(directory, head_end)?;
+        block.read_directory()?;
         Ok(block)
     }
 
-    fn read_directory(&mut self, directory: &[u8], directory_end: usize) -> Result<(), Corrupt> {
+    fn read_directory(&mut self) -> Result<(), Corrupt> {
+        let (directory, data_len) = (self.sealed.directory, self.sealed.data_len());
         let mut rest = directory;
         let (mut at, mut column_times) = (0, 0);
         let columns = varint::take_u64(&mut rest)? as usize;
         for _ in 0..columns.min(directory.len()) {
             let (count, first, last) = take_range(&mut rest)?;
             let bytes = varint::take_u64(&mut rest)? as usize;
-            let (start, end) = advance(&mut at, bytes, self.data.len())?;
+            let (start, end) = advance(&mut at, bytes, data_len)?;
             column_times += count;
             if column_times > COLUMN_TIMES_MAX {
                 return Err(Corrupt::new("a block has an impossible number of times"));
@@ -427,23 +162,18 @@ impl<'a> Block<'a> {
             let no = SeriesNo(
                 u32::try_from(no).map_err(|_| Corrupt::new("a series number is too large"))?,
             );
-            let entry = self.take_entry(no, &mut rest, &mut at, directory_end)?;
+            let entry = self.take_entry(no, &mut rest, &mut at)?;
             self.entries.push(entry);
         }
-        if !rest.is_empty() || at != self.data.len() {
+        if !rest.is_empty() || at != data_len {
             return Err(Corrupt::new("a block's directory does not fit its data"));
         }
         self.decoded_times = vec![None; self.columns.len()];
         Ok(())
     }
 
-    fn take_entry(
-        &self,
-        no: SeriesNo,
-        rest: &mut &[u8],
-        at: &mut usize,
-        directory_end: usize,
-    ) -> Result<Entry, Corrupt> {
+    fn take_entry(&self, no: SeriesNo, rest: &mut &[u8], at: &mut usize) -> Result<Entry, Corrupt> {
+        let data_len = self.sealed.data_len();
         let (flags, after) = rest.split_first().ok_or(DIRECTORY_CUT_OFF)?;
         *rest = after;
         if flags & !(GAPS | STALE | STATISTICS | DROPPED) != 0 {
@@ -458,9 +188,9 @@ impl<'a> Block<'a> {
         let mut bitmap_start = None;
         if flags & GAPS != 0 {
             range = take_range(rest)?;
-            bitmap_start = Some(advance(at, column.count.div_ceil(8), self.data.len())?.0);
+            bitmap_start = Some(advance(at, column.count.div_ceil(8), data_len)?.0);
         }
-        let (values_start, values_end) = advance(at, value_bytes, self.data.len())?;
+        let (values_start, values_end) = advance(at, value_bytes, data_len)?;
         let stale = if flags & STALE != 0 {
             varint::take_u64(rest)? as usize
         } else {
@@ -468,7 +198,7 @@ impl<'a> Block<'a> {
         };
         let mut statistics_at = None;
         if flags & STATISTICS != 0 {
-            statistics_at = Some(directory_end - rest.len());
+            statistics_at = Some(self.sealed.directory.len() - rest.len());
             Statistics::skip(rest)?;
         }
         if flags & DROPPED != 0 {
@@ -507,7 +237,7 @@ impl<'a> Block<'a> {
         let Some(at) = entry.statistics_at else {
             return Ok(None);
         };
-        let mut rest = &self.bytes[at..];
+        let mut rest = &self.sealed.directory[at..];
         let mut statistics = Statistics::take(&mut rest)?;
         if entry.has_dropped {
             statistics.dropped = take_f64(&mut rest)?;
@@ -522,8 +252,7 @@ impl<'a> Block<'a> {
         times_out: &mut Vec<i64>,
         values_out: &mut Vec<f64>,
     ) -> Result<(), BlockError> {
-        self.check_data()?;
-        let data = self.data;
+        let data = self.data()?;
         let column_times = self.column_times(entry.time_column)?;
         let start = times_out.len();
         match entry.bitmap_start {
@@ -542,7 +271,7 @@ impl<'a> Block<'a> {
             );
         }
         values::decode(
-            &self.data[entry.values_start..entry.values_end],
+            &data[entry.values_start..entry.values_end],
             entry.count,
             values_out,
         )?;
@@ -557,8 +286,7 @@ impl<'a> Block<'a> {
         after: i64,
         until: i64,
     ) -> Result<Option<(i64, i64, usize)>, BlockError> {
-        self.check_data()?;
-        let data = self.data;
+        let data = self.data()?;
         let times = self.column_times(entry.time_column)?;
         let start = times.partition_point(|t| *t <= after);
         let end = times.partition_point(|t| *t <= until).max(start);
@@ -573,14 +301,15 @@ impl<'a> Block<'a> {
         Ok(found)
     }
 
-    /// The times of a column, decoded the first time. The data's checksum holds.
+    /// The times of a column, decoded the first time.
     fn column_times(&mut self, column: usize) -> Result<&[i64], Corrupt> {
         if self.decoded_times[column].is_none() {
             let TimeColumn {
                 count, start, end, ..
             } = self.columns[column];
+            let data = self.data()?;
             let mut decoded = Vec::with_capacity(count);
-            times::decode(&self.data[start..end], count, &mut decoded)?;
+            times::decode(&data[start..end], count, &mut decoded)?;
             self.decoded_times[column] = Some(decoded);
         }
         Ok(self.decoded_times[column].as_deref().unwrap_or_default())
@@ -594,20 +323,27 @@ impl<'a> Block<'a> {
         entry: &Entry,
         out: &mut Vec<i64>,
     ) -> Result<Option<u8>, BlockError> {
-        self.check_data()?;
-        let column = &self.data[entry.values_start..entry.values_end];
+        let column = &self.data()?[entry.values_start..entry.values_end];
         Ok(values::decode_decimals(column, entry.count, out)?)
     }
 
     /// Checks the checksum of the data.
+    ///
+    /// # Errors
+    /// It does not hold.
     pub fn check_data(&mut self) -> Result<(), BlockError> {
-        if !self.data_is_checked {
-            if crc32c::crc32c(self.data) != self.data_checksum {
-                return Err(Corrupt::new("a block's data fails its checksum").into());
-            }
-            self.data_is_checked = true;
-        }
+        self.data()?;
         Ok(())
+    }
+
+    /// The data; its checksum is checked the first time.
+    fn data(&mut self) -> Result<&'a [u8], Corrupt> {
+        if let Some(data) = self.data {
+            return Ok(data);
+        }
+        let data = self.sealed.data()?;
+        self.data = Some(data);
+        Ok(data)
     }
 }
 
@@ -632,148 +368,4 @@ fn advance(at: &mut usize, bytes: usize, length: usize) -> Result<(usize, usize)
         .ok_or(Corrupt::new("a block's directory reaches beyond its data"))?;
     *at = end;
     Ok((start, end))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Owned = (u32, Vec<i64>, Vec<f64>);
-
-    fn encode(series: &[Owned]) -> Vec<u8> {
-        encode_with(series, Effort::Quick)
-    }
-
-    fn encode_with(series: &[Owned], effort: Effort) -> Vec<u8> {
-        let columns: Vec<_> = series
-            .iter()
-            .map(|(no, times, values)| SeriesColumns {
-                no: SeriesNo(*no),
-                times,
-                values,
-            })
-            .collect();
-        encode_block(&columns, effort)
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Vec<Owned>, BlockError> {
-        let mut block = Block::parse(bytes)?;
-        let mut all = Vec::new();
-        for entry in block.entries().to_vec() {
-            let (mut times, mut values) = (Vec::new(), Vec::new());
-            block.decode(&entry, &mut times, &mut values)?;
-            all.push((entry.no.0, times, values));
-        }
-        Ok(all)
-    }
-
-    fn bits(series: &[Owned]) -> Vec<(u32, Vec<i64>, Vec<u64>)> {
-        series
-            .iter()
-            .map(|(no, t, v)| (*no, t.clone(), v.iter().map(|v| v.to_bits()).collect()))
-            .collect()
-    }
-
-    #[test]
-    fn series_scraped_together_share_a_time_column() {
-        let times: Vec<i64> = (0..100)
-            .map(|i| 1_700_000_000_000 + i * 10_000 + i % 7)
-            .collect();
-        let one = encode(&[(1, times.clone(), vec![1.0; 100])]);
-        let mut series: Vec<Owned> = (1..=20)
-            .map(|no| (no, times.clone(), vec![1.0; 100]))
-            .collect();
-        series[7].1.remove(50);
-        series[7].2.remove(50);
-        let twenty = encode(&series);
-        assert_eq!(bits(&decode(&twenty).unwrap()), bits(&series));
-        assert_eq!(Block::parse(&twenty).unwrap().columns.len(), 1);
-        assert!(
-            twenty.len() < one.len() + 20 * 70,
-            "{} {}",
-            one.len(),
-            twenty.len()
-        );
-    }
-
-    #[test]
-    fn decimals_come_as_integers() {
-        let times: Vec<i64> = (0..50).collect();
-        let decimals = (0..50).map(|i| f64::from(i * i % 13) / 10.0).collect();
-        let others = (0..50).map(|i| f64::from(i).sqrt()).collect();
-        let bytes = encode(&[(4, times.clone(), decimals), (5, times, others)]);
-        let mut block = Block::parse(&bytes).unwrap();
-        let [decimals, others] = block.entries().to_vec()[..] else {
-            panic!("two series");
-        };
-        let mut numbers = Vec::new();
-        assert_eq!(block.decode_decimals(&decimals, &mut numbers), Ok(Some(1)));
-        assert!(numbers.iter().copied().eq((0..50).map(|i| i * i % 13)));
-        assert_eq!(block.decode_decimals(&others, &mut numbers), Ok(None));
-        let mut damaged = bytes.clone();
-        let last = damaged.len() - 6;
-        damaged[last] ^= 1;
-        let mut block = Block::parse(&damaged).unwrap();
-        assert!(block.decode_decimals(&decimals, &mut numbers).is_err());
-    }
-
-    #[test]
-    fn statistics_equal_what_decoding_gives() {
-        let values: Vec<f64> = (0..50).map(|i| f64::from(i % 13) * 0.1).collect();
-        let bytes = encode(&[(4, (0..50).collect(), values.clone())]);
-        let block = Block::parse(&bytes).unwrap();
-        let entry = block.entry(SeriesNo(4)).unwrap();
-        let statistics = block.statistics(entry).unwrap().unwrap();
-        assert_eq!(Some(&statistics), Statistics::of(&values).as_ref());
-        assert!(statistics.dropped > 0.0);
-        let with_nan: Vec<f64> = values.iter().copied().chain([f64::NAN]).collect();
-        assert_eq!(Statistics::of(&with_nan), None);
-    }
-
-    fn any_series() -> impl Strategy<Value = Vec<Owned>> {
-        let one = prop::collection::btree_map(0i64..200, any::<u64>(), 1..60);
-        prop::collection::btree_map(any::<u32>(), one, 1..8).prop_map(|all| {
-            all.into_iter()
-                .map(|(no, samples)| {
-                    let times = samples.keys().map(|t| 1_000 * t).collect();
-                    (
-                        no,
-                        times,
-                        samples.values().map(|v| f64::from_bits(*v)).collect(),
-                    )
-                })
-                .collect()
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn blocks_round_trip(series in any_series()) {
-            prop_assert_eq!(bits(&decode(&encode(&series)).unwrap()), bits(&series));
-            let settled = encode_with(&series, Effort::Settled);
-            prop_assert_eq!(bits(&decode(&settled).unwrap()), bits(&series));
-        }
-
-        #[test]
-        fn one_flipped_bit_is_noticed(series in any_series(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
-            let mut bytes = encode(&series);
-            let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
-            prop_assert!(decode(&bytes).is_err());
-        }
-
-        #[test]
-        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut framed = vec![FORMAT];
-            varint::put_bytes(&mut framed, &bytes);
-            let checksum = crc32c::crc32c(&framed);
-            framed.extend(checksum.to_le_bytes());
-            framed.extend(&bytes);
-            framed.extend(crc32c::crc32c(&bytes).to_le_bytes());
-            let _ = decode(&framed);
-            let _ = decode(&bytes);
-        }
-    }
 }

@@ -55,6 +55,11 @@ impl<'a> Sealed<'a> {
         })
     }
 
+    /// Bytes of the data.
+    pub(super) const fn data_len(&self) -> usize {
+        self.data.len()
+    }
+
     /// The data, once its checksum was found to hold.
     ///
     /// # Errors

@@ -24,6 +24,26 @@ impl Increase {
         }
     }
 
+    /// Adds the next values in time.
+    pub fn extend(&mut self, values: &[f64]) {
+        let Some((first, rest)) = values.split_first() else {
+            return;
+        };
+        self.push(*first);
+        let (mut last, mut dropped) = (*first, self.dropped);
+        for value in rest {
+            // In order, since the sum of fractions depends on it.
+            if *value < last {
+                dropped += last;
+            }
+            last = *value;
+        }
+        self.dropped = dropped;
+        if let Some((_, end)) = &mut self.ends {
+            *end = last;
+        }
+    }
+
     /// Adds a stretch that lies after everything added so far, given its first and last value and the
     /// sum of the values before each drop inside of it. A reset at the border counts once.
     pub fn push_stretch(&mut self, first: f64, last: f64, dropped: f64) {
@@ -64,6 +84,10 @@ mod tests {
         values.iter().for_each(|v| whole.push(*v));
         assert_eq!(whole.total(), Some(4.0 + 2.0 + 2.0 + 1.0 + 6.0));
         for cut in 1..values.len() {
+            let mut one_by_one = Increase::default();
+            one_by_one.extend(&values[..cut]);
+            one_by_one.extend(&values[cut..]);
+            assert_eq!(one_by_one, whole);
             let mut joined = Increase::default();
             for part in [&values[..cut], &values[cut..]] {
                 let mut inner = Increase::default();

@@ -82,19 +82,41 @@ impl Distribution {
     pub fn extend(&mut self, values: &[f64]) {
         let mut slots = [0; CHUNK];
         for chunk in values.chunks(CHUNK) {
-            if !find_slots(chunk, self.slots_per_unit as f64, &mut slots) {
+            let are_decimals = find_slots(chunk, self.slots_per_unit as f64, &mut slots);
+            let slots = &slots[..chunk.len()];
+            if !(are_decimals && self.has_room_for(slots)) {
                 chunk.iter().for_each(|value| self.push(*value));
                 continue;
             }
-            for (value, slot) in chunk.iter().zip(slots) {
-                if let Some(count) = self.counts.get_mut(slot as usize) {
-                    *count += 1;
-                    self.counted += 1;
-                } else {
-                    self.push(*value);
-                }
+            for slot in slots {
+                self.counts[*slot as usize] += 1;
+            }
+            self.counted += chunk.len() as u64;
+        }
+    }
+
+    /// Adds all that are numbers, each as often as its count says; there are as many of those.
+    pub fn extend_counted(&mut self, values: &[f64], counts: &[u64]) {
+        let mut slots = [0; CHUNK];
+        for (chunk, counts) in values.chunks(CHUNK).zip(counts.chunks(CHUNK)) {
+            let are_decimals = find_slots(chunk, self.slots_per_unit as f64, &mut slots);
+            let slots = &slots[..chunk.len()];
+            if !(are_decimals && self.has_room_for(slots)) {
+                let each = chunk.iter().zip(counts);
+                each.for_each(|(value, n)| self.push_n(*value, *n));
+                continue;
+            }
+            for (slot, n) in slots.iter().zip(counts) {
+                self.counts[*slot as usize] += n;
+                self.counted += n;
             }
         }
+    }
+
+    /// Whether all these slots are there. Without branches, as counting then is nearly.
+    fn has_room_for(&self, slots: &[u64]) -> bool {
+        let room = self.counts.len() as u64;
+        slots.iter().fold(true, |all, slot| all & (*slot < room))
     }
 
     /// Adds all numbers of another.
@@ -142,6 +164,9 @@ impl Distribution {
             (rank as u64).clamp(1, len)
         };
         let ranks = percents.map(rank);
+        if self.others.len() == 0 {
+            return Some(look_up(self.decimals(), ranks));
+        }
         if self.others.rounded.is_none() && self.others.each.len() as u64 > self.counted {
             // Selecting among many is quicker than sorting them.
             let mut all = self.others.each.clone();
@@ -150,7 +175,7 @@ impl Distribution {
             }
             return Some(select(&mut all, ranks));
         }
-        Some(look_up(&self.runs(), ranks))
+        Some(look_up(self.runs().into_iter(), ranks))
     }
 
     /// Counts a decimal.
@@ -184,7 +209,7 @@ impl Distribution {
     }
 
     /// Decimals that occur, ascending, with their occurrences.
-    fn decimals(&self) -> impl Iterator<Item = (f64, u64)> {
+    fn decimals(&self) -> impl Iterator<Item = (f64, u64)> + Clone {
         let per_unit = self.slots_per_unit as f64;
         let all = self.counts.iter().enumerate();
         all.filter(|(_, n)| **n > 0)
@@ -302,14 +327,17 @@ fn select<const N: usize>(all: &mut [f64], ranks: [u64; N]) -> [f64; N] {
 }
 
 /// Values at the ranks, which count from 1, in runs that ascend.
-fn look_up<const N: usize>(runs: &[(f64, u64)], ranks: [u64; N]) -> [f64; N] {
+fn look_up<const N: usize>(
+    runs: impl Iterator<Item = (f64, u64)> + Clone,
+    ranks: [u64; N],
+) -> [f64; N] {
     ranks.map(|rank| {
         let mut below = 0;
-        let run = runs.iter().find(|(_, n)| {
+        let run = runs.clone().find(|(_, n)| {
             below += n;
             below >= rank
         });
-        run.map_or(f64::NAN, |(value, _)| *value)
+        run.map_or(f64::NAN, |(value, _)| value)
     })
 }
 
@@ -452,6 +480,15 @@ mod tests {
             merged.merge(&of(a));
             assert_percentiles(&merged, &values);
             prop_assert_eq!(&merged, &of(&values));
+            let counts: Vec<u64> = (0..values.len() as u64).map(|at| at % 3).collect();
+            let (mut counted, mut repeated) = (Distribution::default(), Vec::new());
+            for (value, n) in values.iter().zip(&counts) {
+                repeated.extend(std::iter::repeat_n(*value, *n as usize));
+            }
+            // Twice, so that there is room the second time.
+            counted.extend_counted(&values, &counts);
+            counted.extend_counted(&values, &counts);
+            assert_percentiles(&counted, &[repeated.as_slice(), &repeated].concat());
             if let Some(value) = values.first() {
                 merged.push_n(*value, n);
                 let repeated = std::iter::repeat_n(*value, n as usize);

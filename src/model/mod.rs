@@ -19,6 +19,7 @@ mod matcher;
 mod metric;
 mod notification;
 mod policy;
+mod quick_sum;
 mod read;
 mod retention;
 mod rule;
@@ -50,7 +51,7 @@ pub use notification::{Delivery, DeliveryOutcome, GroupState, Notification, Noti
 pub use policy::{HealthWeights, Policy, STALE_AFTER_MS_MIN};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
-    Summary, Unreadable, Visit, downtime_ms,
+    Summary, Survey, Unreadable, Visit, downtime_ms,
 };
 pub use retention::{RetentionRule, is_contact, rule_of};
 pub use rule::{

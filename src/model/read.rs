@@ -7,7 +7,7 @@
 use super::{
     Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Bucket, BucketFold, Distribution,
     Evidence, ExactSum, Increase, MetricKind, Policy, Sample, SeriesKey, SeriesNo, Steps,
-    Timestamp, Window, greater, lesser,
+    Timestamp, Window, greater, is_stale_marker, lesser, quick_sum::QuickSum,
 };
 
 /// Why a question could not be answered.
@@ -84,27 +84,6 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Adds a sample that lies after everything added so far. It must not be a stale marker.
-    pub fn push(&mut self, sample: Sample) {
-        self.samples += 1;
-        self.first = self.first.or(Some(sample));
-        self.last = Some(sample);
-        if sample.value.is_nan() {
-            self.nans += 1;
-            return;
-        }
-        self.sum.add(sample.value);
-        self.min = Some(
-            self.min
-                .map_or(sample.value, |min| lesser(min, sample.value)),
-        );
-        self.max = Some(
-            self.max
-                .map_or(sample.value, |max| greater(max, sample.value)),
-        );
-        self.increase.push(sample.value);
-    }
-
     /// Values that are numbers.
     pub const fn numbers(&self) -> u64 {
         self.samples - self.nans
@@ -120,6 +99,59 @@ impl Summary {
         (self.numbers() > 1)
             .then(|| self.increase.total())
             .flatten()
+    }
+
+    /// Adds samples that lie after everything added so far: milliseconds, and as many values. Stale markers are no
+    /// samples.
+    pub fn extend(&mut self, times: &[i64], values: &[f64]) {
+        let all_numbers = values.iter().fold(true, |all, value| all & !value.is_nan());
+        if !all_numbers {
+            let each = times.iter().zip(values);
+            each.for_each(|(time, value)| self.push(*time, *value));
+            return;
+        }
+        let ([first_ms, ..], [first, ..]) = (times, values) else {
+            return;
+        };
+        let sample = |time_ms: i64, value: f64| Sample {
+            time: Timestamp::from_millis(time_ms),
+            value,
+        };
+        self.samples += values.len() as u64;
+        self.first.get_or_insert(sample(*first_ms, *first));
+        self.last = times.last().zip(values.last()).map(|(t, v)| sample(*t, *v));
+        let mut sum = QuickSum::default();
+        sum.extend(values);
+        sum.add_to(&mut self.sum);
+        self.increase.extend(values);
+        let (mut min, mut max) = (*first, *first);
+        for value in values {
+            min = lesser(min, *value);
+            max = greater(max, *value);
+        }
+        self.min = Some(self.min.map_or(min, |known| lesser(known, min)));
+        self.max = Some(self.max.map_or(max, |known| greater(known, max)));
+    }
+
+    fn push(&mut self, time_ms: i64, value: f64) {
+        if is_stale_marker(value) {
+            return;
+        }
+        let sample = Sample {
+            time: Timestamp::from_millis(time_ms),
+            value,
+        };
+        self.samples += 1;
+        self.first.get_or_insert(sample);
+        self.last = Some(sample);
+        if value.is_nan() {
+            self.nans += 1;
+            return;
+        }
+        self.sum.add(value);
+        self.increase.push(value);
+        self.min = Some(self.min.map_or(value, |min| lesser(min, value)));
+        self.max = Some(self.max.map_or(value, |max| greater(max, value)));
     }
 
     /// Takes another series' statistics in, as for an average over several series. Values of different
@@ -142,7 +174,7 @@ impl Summary {
     }
 }
 
-/// What [`History::profiles`] is asked about one series.
+/// What [`History::survey`] is asked about one series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// Which series.
@@ -183,6 +215,15 @@ pub struct Profile {
     pub summary: Summary,
     /// Its spread, where that was asked for.
     pub spread: Option<Spread>,
+}
+
+/// What there is of an agent in a window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// How much of each series; series without samples are left out. Sorted by number.
+    pub extents: Vec<SeriesExtent>,
+    /// What the series are like that were asked about, in the order asked.
+    pub profiles: Vec<Profile>,
 }
 
 /// A time in which a server kept this file.
@@ -289,15 +330,16 @@ pub trait History: Send + Sync {
         })
     }
 
-    /// Statistics of each asked series over the window and, where wanted, its spread with steps of
-    /// `step_ms`, in the order asked. Each series may be asked for once.
-    fn profiles(
+    /// How much each series of the agent has in the window, as [`Self::extents`] tells it; statistics of each asked
+    /// series and, where wanted, its spread with steps of `step_ms`, in the order asked. Each series may be asked for
+    /// once.
+    fn survey(
         &self,
         agent: AgentNo,
         asked: &[Asked],
         window: Window,
         step_ms: i64,
-    ) -> Result<Vec<Profile>, ReadError> {
+    ) -> Result<Survey, ReadError> {
         let all: Vec<SeriesNo> = asked.iter().map(|a| a.no).collect();
         let mut profiles: Vec<Profile> = self
             .summarise(agent, &all, window)?
@@ -309,16 +351,18 @@ pub trait History: Send + Sync {
             })
             .collect();
         let spread: Vec<SeriesNo> = asked.iter().filter(|a| a.spread).map(|a| a.no).collect();
-        if spread.is_empty() {
-            return Ok(profiles);
+        if !spread.is_empty() {
+            self.scan(agent, &spread, window, &mut |no, times, values| {
+                let at = asked.iter().position(|a| a.no == no);
+                if let Some(spread) = at.and_then(|at| profiles[at].spread.as_mut()) {
+                    spread.extend(times, values);
+                }
+            })?;
         }
-        self.scan(agent, &spread, window, &mut |no, times, values| {
-            let at = asked.iter().position(|a| a.no == no);
-            if let Some(spread) = at.and_then(|at| profiles[at].spread.as_mut()) {
-                spread.extend(times, values);
-            }
-        })?;
-        Ok(profiles)
+        Ok(Survey {
+            extents: self.extents(agent, window)?,
+            profiles,
+        })
     }
 
     /// The last sample at or before the moment, stale markers skipped; with `wanted`, the last whose value equals it.

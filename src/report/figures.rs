@@ -1,9 +1,10 @@
-//! What one agent's samples add up to in a window: one read of extents, one of summaries.
+//! What one agent's samples add up to in a window.
 
 use std::collections::HashSet;
 
 use crate::model::{
-    AgentNo, History, ReadError, SeriesInfo, SeriesNo, Summary, Window, is_derived_metric, names,
+    AgentNo, Asked, History, ReadError, SeriesExtent, SeriesInfo, SeriesNo, Summary, Survey,
+    Window, is_derived_metric, names,
 };
 
 /// Figures of one agent in one window.
@@ -33,47 +34,41 @@ pub(super) fn agent_figures(
     window: Window,
 ) -> Result<AgentFigures, ReadError> {
     let series = history.series_within(agent, None, window)?;
-    let total_metrics = total_metrics(history, agent, &series, window)?;
     let wanted = [names::SYSTEM_CPU_USAGE, names::SYSTEM_MEMORY_USAGE];
-    let (kinds, asked): (Vec<usize>, Vec<SeriesNo>) = series
+    let (kinds, asked): (Vec<usize>, Vec<Asked>) = series
         .iter()
-        .filter_map(|s| Some((wanted.iter().position(|w| *w == s.key.name())?, s.no)))
+        .filter_map(|s| {
+            let kind = wanted.iter().position(|w| *w == s.key.name())?;
+            let (no, spread) = (s.no, false);
+            Some((kind, Asked { no, spread }))
+        })
         .unzip();
+    // Without spreads, no step matters.
+    let Survey { extents, profiles } = history.survey(agent, &asked, window, 1)?;
     let mut merged = [Summary::default(), Summary::default()];
-    if !asked.is_empty() {
-        for (kind, summary) in kinds
-            .into_iter()
-            .zip(history.summarise(agent, &asked, window)?)
-        {
-            merged[kind].merge(&summary);
-        }
+    for (kind, profile) in kinds.into_iter().zip(profiles) {
+        merged[kind].merge(&profile.summary);
     }
     let [cpu, memory] = merged;
     Ok(AgentFigures {
-        total_metrics,
+        total_metrics: total_metrics(&series, &extents),
         cpu,
         memory,
     })
 }
 
-/// Samples of collected metrics in the window; `series` are all of the agent's.
-pub(super) fn total_metrics(
-    history: &dyn History,
-    agent: AgentNo,
-    series: &[SeriesInfo],
-    window: Window,
-) -> Result<u64, ReadError> {
+/// Samples of collected metrics; `series` are all of the agent's.
+pub(super) fn total_metrics(series: &[SeriesInfo], extents: &[SeriesExtent]) -> u64 {
     let derived: HashSet<SeriesNo> = series
         .iter()
         .filter(|s| is_derived_metric(s.key.name()))
         .map(|s| s.no)
         .collect();
-    Ok(history
-        .extents(agent, window)?
+    extents
         .iter()
         .filter(|extent| !derived.contains(&extent.no))
         .map(|extent| extent.samples)
-        .sum())
+        .sum()
 }
 
 /// Counts what was collected from the agent, without derived series.

@@ -2,7 +2,7 @@
 //! spread over values and time, and the traffic of its network.
 
 use crate::model::{
-    AgentNo, Asked, Distribution, History, Profile, ReadError, Step, Summary, Window, names,
+    AgentNo, Asked, Distribution, History, Profile, ReadError, Step, Summary, Survey, Window, names,
 };
 
 use super::{
@@ -47,14 +47,13 @@ pub(super) struct UsageSpread {
     pub(super) trend: Option<Trend>,
 }
 
-/// Reads the measurements: one question about extents, one about everything else.
+/// Reads the measurements, mostly with one question.
 pub(super) fn measurements(
     history: &dyn History,
     agent: AgentNo,
     window: Window,
 ) -> Result<Measurements, ReadError> {
     let series = history.series_within(agent, None, window)?;
-    let total_metrics = total_metrics(history, agent, &series, window)?;
     let (metrics, asked): (Vec<usize>, Vec<Asked>) = series
         .iter()
         .filter_map(|s| {
@@ -66,22 +65,20 @@ pub(super) fn measurements(
     let step_ms = step_ms(window);
     let mut usages: [Usage; USAGES] = Default::default();
     let mut traffic = [Traffic::default(); METRICS.len() - USAGES];
-    if !asked.is_empty() {
-        let profiles = history.profiles(agent, &asked, window, step_ms)?;
-        for ((metric, asked), profile) in metrics.into_iter().zip(asked).zip(profiles) {
-            if let Some(usage) = usages.get_mut(metric) {
-                usage.take(profile);
-            } else {
-                let counter = &mut traffic[metric - USAGES];
-                counter.add(history, agent, asked.no, window, &profile.summary)?;
-            }
+    let Survey { extents, profiles } = history.survey(agent, &asked, window, step_ms)?;
+    for ((metric, asked), profile) in metrics.into_iter().zip(asked).zip(profiles) {
+        if let Some(usage) = usages.get_mut(metric) {
+            usage.take(profile);
+        } else {
+            let counter = &mut traffic[metric - USAGES];
+            counter.add(history, agent, asked.no, window, &profile.summary)?;
         }
     }
     let [(cpu, cpu_spread), (memory, memory_spread)] = usages.map(|u| u.split(step_ms));
     let [sent, received] = traffic;
     Ok(Measurements {
         figures: AgentFigures {
-            total_metrics,
+            total_metrics: total_metrics(&series, &extents),
             cpu,
             memory,
         },

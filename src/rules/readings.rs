@@ -205,9 +205,7 @@ impl Readings for Recorded {
     fn summary(&self, window: Window) -> Result<Summary, ReadError> {
         let (times, values) = self.within(window);
         let mut summary = Summary::default();
-        for sample in without_markers(times, values) {
-            summary.push(sample);
-        }
+        summary.extend(times, values);
         Ok(summary)
     }
 

@@ -45,6 +45,8 @@ mod series_table;
 mod settings;
 mod shared;
 mod spreads;
+mod stretch;
+mod survey;
 mod sweep;
 mod tables;
 #[cfg(test)]

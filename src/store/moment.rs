@@ -1,5 +1,5 @@
 //! A moment of the file: the engine's snapshot, heads and catalog as one immutable value.
-//! What it answers it puts together from pieces (`pieces.rs`).
+//! What it answers it puts together from rollups (`segments.rs`) and samples (`stretch.rs`).
 
 use std::{
     collections::HashMap,
@@ -15,24 +15,22 @@ use super::{
     departure::{ExpiredSeries, each_expired, prefix_of},
     head::{Heads, SeriesHead},
     inventory::Inventory,
-    pieces::{
-        Columns, Guard, Pieces, Place, Wanted, add_extent, add_samples, add_statistics, covers,
-        extent_of,
-    },
+    pieces::join_extents,
     quarantine::{Damage, LeftOut, Quarantine},
     quiet,
     segments::{
         Rollups, Segment, add_day, day_end, day_start, days_of, extent_of_day, segments,
         series_of_day, whole_day,
     },
+    stretch::{Question, sorted},
     tables::{self, ALERT_EVENTS, ALERT_EVIDENCE, BLOCKS, BlockKey, ROLLUPS, Tier},
 };
 use crate::{
     codec::{BlockError, MetricRecord, decode_alert_event, decode_evidence},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Asked, BucketVisit, Evidence,
-        History, MetricKind, Policy, Profile, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
-        SeriesNo, Spread, Summary, Timestamp, Unreadable, Visit, Window, is_stale_marker,
+        History, MetricKind, Policy, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
+        SeriesNo, Summary, Survey, Timestamp, Unreadable, Visit, Window, is_stale_marker,
     },
 };
 
@@ -83,7 +81,7 @@ impl Moment {
             .map_err(|e| ReadError::Backend(e.clone()))
     }
 
-    fn blocks(&self) -> Result<ReadOnlyTable<BlockKey, &'static [u8]>, ReadError> {
+    pub(super) fn blocks(&self) -> Result<ReadOnlyTable<BlockKey, &'static [u8]>, ReadError> {
         self.transaction()?
             .open_table(BLOCKS)
             .map_err(|e| backend(&e))
@@ -138,7 +136,7 @@ impl Moment {
     }
 
     /// First and last day that have blocks, clipped to the window.
-    fn days(
+    pub(super) fn days(
         table: &ReadOnlyTable<BlockKey, &'static [u8]>,
         window: Window,
     ) -> Result<Option<(i32, i32)>, ReadError> {
@@ -150,31 +148,6 @@ impl Moment {
         let from = first.value().0.max(window.from.plus_millis(1).day());
         let to = last.value().0.min(window.to.day());
         Ok((from <= to).then_some((from, to)))
-    }
-
-    /// Blocks of an agent's groups that may hold samples of the window, ascending by key. Other groups have
-    /// none of the series that are asked for, and are not read.
-    fn guards(
-        &self,
-        agent: AgentNo,
-        groups: &[u32],
-        window: Window,
-    ) -> Result<Vec<Guard>, ReadError> {
-        let table = self.blocks()?;
-        let mut guards = Vec::new();
-        let Some((from, to)) = Self::days(&table, window)? else {
-            return Ok(guards);
-        };
-        for day in from..=to {
-            for group in groups {
-                let range = tables::blocks_of_group(day, agent, *group, window.to);
-                for item in table.range(range).map_err(|e| backend(&e))? {
-                    let (key, value) = item.map_err(|e| backend(&e))?;
-                    guards.push((key.value(), value));
-                }
-            }
-        }
-        Ok(guards)
     }
 
     /// Keeps a damaged row in mind.
@@ -231,37 +204,6 @@ impl Moment {
         }
     }
 
-    /// Runs `read` over the pieces of an agent's series in a window, and notes what it had to leave out.
-    fn with_pieces<T>(
-        &self,
-        agent: AgentNo,
-        wanted: Wanted<'_>,
-        window: Window,
-        read: impl FnOnce(&mut Pieces<'_>) -> T,
-    ) -> Result<T, ReadError> {
-        guarded(|| {
-            let Some(table) = self.catalog.agent(agent).map(|a| &a.series) else {
-                return Ok(read(&mut Pieces::default()));
-            };
-            let slots: Vec<usize> = match wanted {
-                Wanted::All | Wanted::Without(_) => (0..table.len()).collect(),
-                Wanted::These(list) => list.iter().filter_map(|no| table.slot(*no)).collect(),
-            };
-            let mut groups: Vec<u32> = slots.iter().filter_map(|slot| table.group(*slot)).collect();
-            groups.sort_unstable();
-            groups.dedup();
-            let guards = self.guards(agent, &groups, window)?;
-            let head = self.heads.agent(agent).map(Arc::as_ref);
-            let slots = slots
-                .iter()
-                .filter_map(|slot| Some((*slot, table.no(*slot)?)));
-            let mut pieces = Pieces::gather(&guards, head, slots, wanted, window)?;
-            let answer = read(&mut pieces);
-            self.leave_out(&pieces.left_out);
-            Ok(answer)
-        })
-    }
-
     /// Extents without the cache of whole days. What they lack is noted, and appended to `lacks`.
     pub(super) fn extents_uncached(
         &self,
@@ -275,14 +217,14 @@ impl Moment {
         for segment in segments {
             match segment {
                 Segment::Samples(stretch) => {
-                    self.extents_of_samples(agent, stretch, &mut extents, lacks)?;
+                    self.add_extents(agent, stretch, &mut extents, lacks)?;
                 }
                 Segment::Day(day, row) => {
                     let mut of_day = Vec::new();
                     let read = series_of_day(&row, |_| true, |_, entry| of_day.push(entry.series));
                     if let Err(error) = read {
                         lacks.extend(self.give_up_rollup(Tier::Day, day, agent, &error)?);
-                        self.extents_of_samples(agent, whole_day(day), &mut extents, lacks)?;
+                        self.add_extents(agent, whole_day(day), &mut extents, lacks)?;
                     } else {
                         extents.extend(of_day.iter().map(extent_of_day));
                     }
@@ -290,17 +232,50 @@ impl Moment {
             }
         }
         if !is_one {
-            extents.sort_by_key(|extent| (extent.no, extent.first));
-            extents.dedup_by(|later, kept| {
-                let is_same = later.no == kept.no;
-                if is_same {
-                    kept.last = kept.last.max(later.last);
-                    kept.samples += later.samples;
-                }
-                is_same
-            });
+            join_extents(&mut extents);
         }
         Ok(extents)
+    }
+
+    /// Adds the statistics of each series of `wanted`, which is sorted, to its summary.
+    pub(super) fn add_summaries(
+        &self,
+        agent: AgentNo,
+        wanted: &[SeriesNo],
+        window: Window,
+        summaries: &mut [Summary],
+    ) -> Result<(), ReadError> {
+        for segment in self.segments(Tier::Day, agent, window)? {
+            let stretch = match segment {
+                Segment::Samples(stretch) => stretch,
+                Segment::Day(day, row) => {
+                    let mut of_day = Vec::with_capacity(wanted.len());
+                    let asked = |no| wanted.binary_search(&no).is_ok();
+                    let read = series_of_day(&row, asked, |_, entry| of_day.push(entry.series));
+                    match read {
+                        Ok(()) => {
+                            for series in &of_day {
+                                if let Ok(index) = wanted.binary_search(&series.no) {
+                                    add_day(&mut summaries[index], series);
+                                }
+                            }
+                            continue;
+                        }
+                        Err(error) => {
+                            self.give_up_rollup(Tier::Day, day, agent, &error)?;
+                            whole_day(day)
+                        }
+                    }
+                }
+            };
+            let mut question = Question {
+                wanted,
+                summaries: &mut *summaries,
+                ..Question::default()
+            };
+            self.read_stretch(agent, stretch, &mut question)?;
+        }
+        Ok(())
     }
 
     /// Adds to folds what is left of days that a stretch cuts through and whose samples have expired: the first and
@@ -331,76 +306,6 @@ impl Moment {
                 }
             }
             Ok(())
-        })
-    }
-
-    /// Appends extents of blocks and heads, ascending by series.
-    fn extents_of_samples(
-        &self,
-        agent: AgentNo,
-        window: Window,
-        extents: &mut Vec<SeriesExtent>,
-        lacks: &mut Vec<Damage>,
-    ) -> Result<(), ReadError> {
-        self.with_pieces(agent, Wanted::All, window, |pieces| {
-            let mut columns = Columns::default();
-            let mut at = 0;
-            while at < pieces.all.len() {
-                let cluster = at..at + pieces.cluster(at);
-                let piece = pieces.all[at];
-                let extent = match piece.place {
-                    Place::Block(_, entry)
-                        if cluster.len() == 1 && entry.stale == 0 && covers(window, &piece) =>
-                    {
-                        Some((entry.first, entry.last, entry.count as u64))
-                    }
-                    Place::Block(block, entry) if cluster.len() == 1 && entry.stale == 0 => {
-                        pieces.count_within(block, &entry, window)
-                    }
-                    _ => {
-                        columns.clear();
-                        pieces.decode(cluster.clone(), &mut columns);
-                        extent_of(&columns, window)
-                    }
-                };
-                if let Some((first, last, samples)) = extent {
-                    add_extent(extents, piece.no, first, last, samples);
-                }
-                at = cluster.end;
-            }
-            lacks.extend_from_slice(&pieces.left_out);
-        })
-    }
-
-    /// Adds statistics of blocks and heads to `summaries`, one per series of `wanted`, which is sorted.
-    fn summarise_samples(
-        &self,
-        agent: AgentNo,
-        wanted: &[SeriesNo],
-        window: Window,
-        summaries: &mut [Summary],
-    ) -> Result<(), ReadError> {
-        self.with_pieces(agent, Wanted::These(wanted), window, |pieces| {
-            let mut columns = Columns::default();
-            let mut at = 0;
-            while at < pieces.all.len() {
-                let cluster = at..at + pieces.cluster(at);
-                let piece = pieces.all[at];
-                let Ok(index) = wanted.binary_search(&piece.no) else {
-                    at = cluster.end;
-                    continue;
-                };
-                let is_whole = cluster.len() == 1 && covers(window, &piece);
-                let statistics = is_whole.then(|| pieces.statistics(&piece)).flatten();
-                if let Some((entry, statistics)) = statistics {
-                    add_statistics(&mut summaries[index], &entry, &statistics);
-                } else {
-                    columns.clear();
-                    pieces.decode(cluster.clone(), &mut columns);
-                    add_samples(&mut summaries[index], &columns, window);
-                }
-                at = cluster.end;
-            }
         })
     }
 }
@@ -457,7 +362,7 @@ impl History for Moment {
             let key = table.series_key(slot)?;
             Some(info(agent, entry, key, no))
         });
-        sorted(infos.collect())
+        sorted_by_key(infos.collect())
     }
 
     fn series_within(
@@ -485,7 +390,7 @@ impl History for Moment {
             });
             read.map_err(|e| backend(&e))?;
             Ok(if infos.len() > known {
-                sorted(infos)
+                sorted_by_key(infos)
             } else {
                 infos
             })
@@ -503,25 +408,7 @@ impl History for Moment {
         window: Window,
         visit: &mut Visit<'_>,
     ) -> Result<(), ReadError> {
-        let mut wanted = series.to_vec();
-        wanted.sort_unstable();
-        self.with_pieces(agent, Wanted::These(&wanted), window, |pieces| {
-            let mut columns = Columns::default();
-            let mut at = 0;
-            while at < pieces.all.len() {
-                let no = pieces.all[at].no;
-                columns.clear();
-                while pieces.all.get(at).is_some_and(|p| p.no == no) {
-                    let cluster = at..at + pieces.cluster(at);
-                    at = cluster.end;
-                    pieces.decode(cluster, &mut columns);
-                }
-                let within = columns.within(window);
-                if !within.is_empty() {
-                    visit(no, &columns.times[within.clone()], &columns.values[within]);
-                }
-            }
-        })
+        self.scan_stretch(agent, series, window, visit)
     }
 
     fn summarise(
@@ -530,33 +417,9 @@ impl History for Moment {
         series: &[SeriesNo],
         window: Window,
     ) -> Result<Vec<Summary>, ReadError> {
-        let mut wanted = series.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let wanted = sorted(series.iter().copied());
         let mut summaries = vec![Summary::default(); wanted.len()];
-        for segment in self.segments(Tier::Day, agent, window)? {
-            match segment {
-                Segment::Samples(stretch) => {
-                    self.summarise_samples(agent, &wanted, stretch, &mut summaries)?;
-                }
-                Segment::Day(day, row) => {
-                    let mut of_day = Vec::with_capacity(wanted.len());
-                    let asked = |no| wanted.binary_search(&no).is_ok();
-                    let read = series_of_day(&row, asked, |_, entry| of_day.push(entry.series));
-                    if let Err(error) = read {
-                        self.give_up_rollup(Tier::Day, day, agent, &error)?;
-                        let stretch = whole_day(day);
-                        self.summarise_samples(agent, &wanted, stretch, &mut summaries)?;
-                        continue;
-                    }
-                    for series in &of_day {
-                        if let Ok(index) = wanted.binary_search(&series.no) {
-                            add_day(&mut summaries[index], series);
-                        }
-                    }
-                }
-            }
-        }
+        self.add_summaries(agent, &wanted, window, &mut summaries)?;
         let answer = |no: &SeriesNo| match wanted.binary_search(no) {
             Ok(index) => summaries[index].clone(),
             Err(_) => Summary::default(),
@@ -564,28 +427,14 @@ impl History for Moment {
         Ok(series.iter().map(answer).collect())
     }
 
-    fn profiles(
+    fn survey(
         &self,
         agent: AgentNo,
         asked: &[Asked],
         window: Window,
         step_ms: i64,
-    ) -> Result<Vec<Profile>, ReadError> {
-        let all: Vec<SeriesNo> = asked.iter().map(|asked| asked.no).collect();
-        let summaries = self.summarise(agent, &all, window)?;
-        let mut spreads: Vec<(SeriesNo, Spread)> = asked
-            .iter()
-            .filter(|asked| asked.spread)
-            .map(|asked| (asked.no, Spread::new(step_ms)))
-            .collect();
-        spreads.sort_by_key(|(no, _)| *no);
-        self.add_spreads(agent, &mut spreads, window)?;
-        let mut spreads: HashMap<SeriesNo, Spread> = spreads.into_iter().collect();
-        let profiles = asked.iter().zip(summaries).map(|(asked, summary)| Profile {
-            summary,
-            spread: spreads.remove(&asked.no),
-        });
-        Ok(profiles.collect())
+    ) -> Result<Survey, ReadError> {
+        self.survey_window(agent, asked, window, step_ms)
     }
 
     fn buckets(
@@ -728,10 +577,13 @@ impl History for Moment {
     }
 
     fn series_mark(&self, agent: AgentNo) -> u64 {
-        let entries = self.catalog.agent(agent).map(|a| a.series.entries());
-        let entries = entries.unwrap_or_default();
-        let last = entries.last().map_or(0, |entry| u64::from(entry.no.0) + 1);
-        last << 24 | entries.len() as u64
+        let Some(series) = self.catalog.agent(agent).map(|a| &a.series) else {
+            return 0;
+        };
+        // Numbers only grow, and what leaves makes the table shorter.
+        let newest = series.len().checked_sub(1).and_then(|slot| series.no(slot));
+        let newest = newest.map_or(0, |no| u64::from(no.0) + 1);
+        newest << 32 | series.len() as u64
     }
 
     fn alert_events(&self, alert: &Alert) -> Result<Vec<AlertEvent>, ReadError> {
@@ -785,7 +637,7 @@ fn info(agent: AgentNo, entry: &AgentEntry, key: SeriesKey, no: SeriesNo) -> Ser
     }
 }
 
-fn sorted(mut infos: Vec<SeriesInfo>) -> Vec<SeriesInfo> {
+fn sorted_by_key(mut infos: Vec<SeriesInfo>) -> Vec<SeriesInfo> {
     infos.sort_by(|a, b| {
         let by_name = a.key.name().cmp(b.key.name());
         by_name.then_with(|| a.key.labels().cmp(b.key.labels()))

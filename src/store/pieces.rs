@@ -46,10 +46,10 @@ impl Wanted<'_> {
 /// Where a piece of a series lies.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    /// In a block: its index and entry.
-    Block(usize, Entry),
+    /// In a block: its index, and that of the series' entry in it.
+    Block(u32, u32),
     /// In the head, by slot.
-    Head(usize),
+    Head(u32),
 }
 
 /// A stretch of one series.
@@ -121,15 +121,15 @@ impl<'a> Pieces<'a> {
                     continue;
                 }
             };
-            let index = blocks.len();
-            for entry in block.entries() {
+            let index = blocks.len() as u32;
+            for (at, entry) in (0..).zip(block.entries()) {
                 if wanted.has(entry.no) && touches(entry.first, entry.last) {
                     pieces.push(Piece {
                         no: entry.no,
                         first: entry.first,
                         last: entry.last,
                         precedence: key.4,
-                        place: Place::Block(index, *entry),
+                        place: Place::Block(index, at),
                     });
                 }
             }
@@ -146,12 +146,13 @@ impl<'a> Pieces<'a> {
                         first,
                         last,
                         precedence: u64::MAX,
-                        place: Place::Head(slot),
+                        place: Place::Head(slot as u32),
                     });
                 }
             }
         }
-        pieces.sort_by_key(|p| (p.no, p.first, p.precedence));
+        // No two have the same key: a series is in a block once.
+        pieces.sort_unstable_by_key(|p| (p.no, p.first, p.precedence));
         Ok(Self {
             blocks,
             head,
@@ -168,11 +169,8 @@ impl<'a> Pieces<'a> {
 
     /// Samples in the pieces of blocks, as their directories count them.
     pub(super) fn samples(&self) -> usize {
-        let of_blocks = self.all.iter().map(|piece| match piece.place {
-            Place::Block(_, entry) => entry.count,
-            Place::Head(_) => 0,
-        });
-        of_blocks.sum()
+        let entries = self.all.iter().filter_map(|piece| self.entry(piece));
+        entries.map(|entry| entry.count).sum()
     }
 
     /// Whether a block holds one of these series, which are sorted by number.
@@ -181,14 +179,25 @@ impl<'a> Pieces<'a> {
         entries.any(|entry| series.binary_search(&entry.no).is_ok())
     }
 
+    /// The entry of a piece that lies in a block.
+    pub(super) fn entry(&self, piece: &Piece) -> Option<Entry> {
+        match piece.place {
+            Place::Block(block, entry) => {
+                Some(self.blocks[block as usize].1.entries()[entry as usize])
+            }
+            Place::Head(_) => None,
+        }
+    }
+
     /// What the directory of a block says of a piece, where it does.
     pub(super) fn statistics(&self, piece: &Piece) -> Option<(Entry, Statistics)> {
-        let Place::Block(index, entry) = piece.place else {
+        let Place::Block(block, entry) = piece.place else {
             return None;
         };
+        let block = &self.blocks[block as usize].1;
+        let entry = block.entries()[entry as usize];
         // Parsing went over it already; if it fails here, the samples will tell.
-        let found = self.blocks[index].1.statistics(&entry).ok().flatten()?;
-        Some((entry, found))
+        Some((entry, block.statistics(&entry).ok().flatten()?))
     }
 
     /// Number of pieces from `start` on that belong to one series and overlap each other.
@@ -209,10 +218,10 @@ impl<'a> Pieces<'a> {
     /// Appends the samples of a cluster to `out`, in order of time, one per millisecond. Pieces of a block
     /// whose data is damaged are left out, and the block is noted.
     pub(super) fn decode(&mut self, cluster: std::ops::Range<usize>, out: &mut Columns) {
-        let mut pieces = self.all[cluster].to_vec();
-        if let [piece] = pieces[..] {
+        if let [piece] = self.all[cluster.clone()] {
             return self.decode_piece(&piece, out);
         }
+        let mut pieces = self.all[cluster].to_vec();
         pieces.sort_by_key(|p| p.precedence);
         let mut all = Columns::default();
         for piece in &pieces {
@@ -232,15 +241,21 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// First and last time and number of the samples of an entry without stale markers that lie in the window.
+    /// First and last time and number of the samples of a piece without stale markers that lie in the window; `None`
+    /// without any, and for a piece in the head.
     pub(super) fn count_within(
         &mut self,
-        index: usize,
-        entry: &Entry,
+        piece: &Piece,
         window: Window,
     ) -> Option<(i64, i64, u64)> {
+        let Place::Block(block, entry) = piece.place else {
+            return None;
+        };
+        let index = block as usize;
+        let block = &mut self.blocks[index].1;
+        let entry = block.entries()[entry as usize];
         let (after, until) = (window.from.as_millis(), window.to.as_millis());
-        match self.blocks[index].1.count_within(entry, after, until) {
+        match block.count_within(&entry, after, until) {
             Ok(found) => found.map(|(first, last, count)| (first, last, count as u64)),
             Err(error) => {
                 self.leave_out(index, &error);
@@ -260,9 +275,11 @@ impl<'a> Pieces<'a> {
 
     fn decode_piece(&mut self, piece: &Piece, out: &mut Columns) {
         match piece.place {
-            Place::Block(index, entry) => {
+            Place::Block(block, entry) => {
+                let index = block as usize;
                 let before = out.times.len();
                 let block = &mut self.blocks[index].1;
+                let entry = block.entries()[entry as usize];
                 if let Err(error) = block.decode(&entry, &mut out.times, &mut out.values) {
                     out.times.truncate(before);
                     out.values.truncate(before);
@@ -270,7 +287,7 @@ impl<'a> Pieces<'a> {
                 }
             }
             Place::Head(slot) => {
-                let Some(series) = self.head.and_then(|h| h.series(slot)) else {
+                let Some(series) = self.head.and_then(|h| h.series(slot as usize)) else {
                     return;
                 };
                 if series.is_ordered() {
@@ -389,29 +406,17 @@ pub(super) fn add_extent(
     }
 }
 
-/// Adds samples to a summary, one by one.
-pub(super) fn add_samples(summary: &mut Summary, columns: &Columns, window: Window) {
-    for i in columns.within(window) {
-        let value = columns.values[i];
-        if is_stale_marker(value) {
-            continue;
+/// Joins extents of the same series.
+pub(super) fn join_extents(extents: &mut Vec<SeriesExtent>) {
+    extents.sort_unstable_by_key(|extent| (extent.no, extent.first));
+    extents.dedup_by(|later, kept| {
+        let is_same = later.no == kept.no;
+        if is_same {
+            kept.last = kept.last.max(later.last);
+            kept.samples += later.samples;
         }
-        let sample = Sample {
-            time: Timestamp::from_millis(columns.times[i]),
-            value,
-        };
-        summary.samples += 1;
-        summary.first.get_or_insert(sample);
-        summary.last = Some(sample);
-        if value.is_nan() {
-            summary.nans += 1;
-            continue;
-        }
-        summary.sum.add(value);
-        summary.increase.push(value);
-        summary.min = Some(summary.min.map_or(value, |min| lesser(min, value)));
-        summary.max = Some(summary.max.map_or(value, |max| greater(max, value)));
-    }
+        is_same
+    });
 }
 
 /// Adds what a directory says of a piece that lies after everything added so far.

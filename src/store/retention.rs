@@ -15,7 +15,7 @@ use super::{
     shared::Shared,
     tables::{self, BYTES_OF_BLOCKS, BYTES_OF_ROLLUPS, Tier},
 };
-use crate::model::{AgentNo, Timestamp};
+use crate::model::AgentNo;
 
 /// Deletes days of blocks and rollups that lie wholly before their retention, days beyond the limit on bytes,
 /// and alerts that resolved before their retention. Tells whether samples were deleted.

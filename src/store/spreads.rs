@@ -21,9 +21,8 @@ struct DaySpread {
 
 impl DaySpread {
     fn add_to(&self, spread: &mut Spread) {
-        for (value, n) in self.counts.values.iter().zip(&self.counts.counts) {
-            spread.distribution.push_n(*value, *n);
-        }
+        let ValueCounts { values, counts } = &self.counts;
+        spread.distribution.extend_counted(values, counts);
         for row in &self.buckets.rows {
             let numbers = row.samples - row.nans.min(row.samples);
             if numbers > 0 {
@@ -35,7 +34,7 @@ impl DaySpread {
 
 impl Moment {
     /// Adds the numbers of each series in the window to its spread. `spreads` are sorted by number, without steps
-    /// yet, all of steps as long as the first one's.
+    /// yet that end after it, all of steps as long as the first one's.
     pub(super) fn add_spreads(
         &self,
         agent: AgentNo,

@@ -1,12 +1,17 @@
-//! Samples of one measurement over the window, thinned to what a chart can show: minimum, maximum
-//! and mean per bucket of time.
+//! One measurement over the window, thinned to what a chart can show: minimum, maximum and mean per bucket of time.
+//! Short windows are drawn from samples; long ones from the buckets that history keeps, also of days whose samples
+//! have expired.
 
 use std::{collections::HashMap, ops::Range};
 
-use crate::model::{AgentNo, History, ReadError, SeriesNo, Timestamp, Window};
+use crate::model::{self, AgentNo, DAY_MS, History, ReadError, SeriesNo, Timestamp, Window};
 
 /// Buckets over the whole width of a chart.
 const BUCKETS_MAX: i64 = 120;
+/// Longer windows are drawn from buckets of history: a silence that one hides would be less than a dot wide.
+const SAMPLES_LENGTH_MS_MAX: i64 = 2 * DAY_MS;
+/// Lengths that buckets of history may have, as rollups do; the longest that fits into a bucket of the chart is taken.
+const STEPS_MS: [i64; 2] = [3_600_000, 300_000];
 /// Values are bounded by this, so that sums of them stay finite; no percentage comes near it.
 const VALUE_BOUND: f64 = 1e12;
 /// Times the usual distance of samples that may pass before the line breaks.
@@ -101,14 +106,46 @@ impl Track {
                 at = self.bucket_of(*time);
                 bucket_until = self.last_time_of(at);
             }
-            match &mut self.buckets[at] {
-                Some(bucket) => bucket.merge(&one),
-                empty => *empty = Some(one),
-            }
+            self.put(at, &one);
             let (first, _, count) = seen.unwrap_or((*time, *time, 0));
             seen = Some((first, *time, count + 1));
         }
-        // What is measured seldom is no gap between two measurements.
+        self.allow_for_spacing(seen);
+    }
+
+    /// Takes one series in, from buckets of `step_ms`, all of which are finite.
+    fn add_buckets(&mut self, buckets: &[model::Bucket], step_ms: i64) {
+        let mut seen: Option<(i64, i64, i64)> = None;
+        for bucket in buckets {
+            let bounded = |value: f64| value.clamp(-VALUE_BOUND, VALUE_BOUND);
+            let begin = bucket.end_ms.saturating_sub(step_ms);
+            let first_ms = begin.max(self.window.from.as_millis()).saturating_add(1);
+            let last_ms = bucket.end_ms.min(self.window.to.as_millis());
+            let one = Bucket {
+                sum: bounded(bucket.mean()) * bucket.numbers as f64,
+                count: bucket.numbers,
+                min: bounded(bucket.min),
+                max: bounded(bucket.max),
+                first_ms,
+                last_ms,
+            };
+            self.put(self.bucket_of(first_ms.midpoint(last_ms)), &one);
+            let (first, _, count) = seen.unwrap_or((first_ms, last_ms, 0));
+            seen = Some((first, last_ms, count + bucket.numbers as i64));
+        }
+        self.allow_for_spacing(seen);
+    }
+
+    fn put(&mut self, at: usize, one: &Bucket) {
+        match &mut self.buckets[at] {
+            Some(bucket) => bucket.merge(one),
+            empty => *empty = Some(*one),
+        }
+    }
+
+    /// What is measured seldom is no gap between two measurements. `seen` are the first and the last moment of a
+    /// series, and how many values it has.
+    fn allow_for_spacing(&mut self, seen: Option<(i64, i64, i64)>) {
         if let Some((first, last, count)) = seen
             && count > 1
         {
@@ -202,7 +239,21 @@ pub(super) fn place(window: Window, time_ms: i64) -> f64 {
     (offset / window.length_ms().max(1) as f64).clamp(0.0, 1.0)
 }
 
-/// Reads the tracks of several metrics with one scan.
+/// Length of the buckets that a window is drawn from; `None` for one that is drawn from samples.
+fn step_ms(window: Window) -> Option<i64> {
+    let length = window.length_ms();
+    let fits = |step: &i64| length / BUCKETS_MAX >= *step;
+    (length > SAMPLES_LENGTH_MS_MAX)
+        .then(|| STEPS_MS.into_iter().find(fits))
+        .flatten()
+}
+
+/// Whether all numbers of a bucket can be drawn.
+const fn is_finite(bucket: &model::Bucket) -> bool {
+    bucket.sum.is_finite() && bucket.min.is_finite() && bucket.max.is_finite()
+}
+
+/// Reads the tracks of several metrics at once.
 pub(super) fn read_tracks<const N: usize>(
     history: &dyn History,
     agent: AgentNo,
@@ -218,8 +269,29 @@ pub(super) fn read_tracks<const N: usize>(
             asked.push(series.no);
         }
     }
+    let window = shape.window;
+    if let Some(step_ms) = step_ms(window).filter(|_| !asked.is_empty()) {
+        // Of a bucket with an infinity nothing is left; the samples beside it can be drawn all the same.
+        let mut odd = Vec::new();
+        history.buckets(
+            agent,
+            &asked,
+            window,
+            step_ms,
+            false,
+            &mut |no, mut buckets| {
+                buckets.retain(|bucket| bucket.numbers > 0);
+                if !buckets.iter().all(is_finite) {
+                    odd.push(no);
+                } else if let Some(at) = track_of.get(&no) {
+                    tracks[*at].add_buckets(&buckets, step_ms);
+                }
+            },
+        )?;
+        asked = odd;
+    }
     if !asked.is_empty() {
-        history.scan(agent, &asked, shape.window, &mut |no, times, values| {
+        history.scan(agent, &asked, window, &mut |no, times, values| {
             if let Some(at) = track_of.get(&no) {
                 tracks[*at].add(times, values);
             }
@@ -231,17 +303,33 @@ pub(super) fn read_tracks<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::STALE_MARKER;
+    use crate::{model::STALE_MARKER, report::fake::FakeHistory};
 
-    fn track(length_s: i64, samples: &[(i64, f64)]) -> Track {
-        let mut track = Track::new(Shape {
+    fn shape(length_s: i64) -> Shape {
+        Shape {
             window: Window::new(
                 Timestamp::from_millis(0),
                 Timestamp::from_millis(length_s * 1000),
             ),
             interval_ms: 30_000,
             gap_ms: 90_000,
-        });
+        }
+    }
+
+    /// As it is read from a history.
+    fn read(length_s: i64, samples: &[(i64, f64)]) -> Track {
+        let mut history = FakeHistory::default();
+        let agent = history.add_agent("a", Timestamp::from_millis(0));
+        let samples = samples
+            .iter()
+            .map(|(s, v)| (Timestamp::from_millis(s * 1000), *v));
+        history.add_series(agent, "m", &[], samples);
+        let [track] = read_tracks(&history, agent, ["m"], shape(length_s)).unwrap();
+        track
+    }
+
+    fn track(length_s: i64, samples: &[(i64, f64)]) -> Track {
+        let mut track = Track::new(shape(length_s));
         let (times, values): (Vec<i64>, Vec<f64>) =
             samples.iter().map(|(s, v)| (s * 1000, *v)).unzip();
         track.add(&times, &values);
@@ -298,6 +386,38 @@ mod tests {
         let track = track(600, &steady(0, 600));
         assert_eq!(track.buckets.len(), 20);
         assert_eq!(track.lines().len(), 1);
+    }
+
+    #[test]
+    fn long_windows_show_the_same_from_buckets() {
+        const DAY_S: i64 = DAY_MS / 1000;
+        for days in [3, 12, 40] {
+            // Through a chart whose buckets and those of history begin at other times; a day is missing.
+            let length_s = days * DAY_S + 1_000;
+            let mut samples = steady(0, DAY_S);
+            samples.extend(steady(2 * DAY_S, length_s));
+            samples[1_000].1 = 99.0;
+            let of_samples = track(length_s, &samples);
+            let of_buckets = read(length_s, &samples);
+            assert_ne!(of_buckets.buckets, of_samples.buckets, "drawn from buckets");
+            assert_eq!(of_buckets.max(), Some(99.0));
+            assert_eq!(of_buckets.lines().len(), 2, "{days}");
+            let count =
+                |track: &Track| -> u64 { track.buckets.iter().flatten().map(|b| b.count).sum() };
+            assert_eq!(count(&of_buckets), count(&of_samples));
+            let (gaps, expected) = (of_buckets.gaps(), of_samples.gaps());
+            assert_eq!((gaps.len(), expected.len()), (1, 1));
+            let hour = 3_600.0 / length_s as f64;
+            assert!((gaps[0].start - expected[0].start).abs() <= hour);
+            assert!((gaps[0].end - expected[0].end).abs() <= hour);
+            // What a bucket cannot show is read one by one.
+            samples[1_001].1 = f64::INFINITY;
+            let (of_samples, of_both) = (track(length_s, &samples), read(length_s, &samples));
+            assert_eq!(of_both.buckets, of_samples.buckets);
+        }
+        let samples = steady(0, 2 * DAY_S);
+        let short = read(2 * DAY_S, &samples);
+        assert_eq!(short.buckets, track(2 * DAY_S, &samples).buckets);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::Draft;
 use crate::{
     alerts::{self, Finding, Life, Step, Surroundings, Terms},
     model::{
-        Acknowledgement, Alert, AlertEvent, AlertEventKind, AlertSource, Evidence,
-        OccurrenceNo, RuleOrigin, Silence, StoredRule, Timestamp,
+        Acknowledgement, Alert, AlertEvent, AlertEventKind, AlertSource, Evidence, OccurrenceNo,
+        RuleOrigin, Silence, StoredRule, Timestamp,
     },
     store::{
         WriteError,

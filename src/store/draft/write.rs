@@ -164,7 +164,10 @@ impl Draft<'_> {
             let same = (occurrence, time, 0)..=(occurrence, time, u32::MAX);
             let last = events.range(same)?.next_back().transpose()?;
             let ordinal = last.map_or(0, |(key, _)| key.value().2.saturating_add(1));
-            events.insert((occurrence, time, ordinal), encode_alert_event(event).as_slice())?;
+            events.insert(
+                (occurrence, time, ordinal),
+                encode_alert_event(event).as_slice(),
+            )?;
         }
         let mut evidence = transaction.open_table(tables::ALERT_EVIDENCE)?;
         for (occurrence, told) in &self.alerting.evidence {

@@ -365,8 +365,23 @@ pub(super) fn check(view: &dyn History, model: &Model, window: Window) {
                 no: *no,
                 spread: true,
             }];
-            let profiles = view.profiles(*agent_no, &asked, window, step_ms).unwrap();
-            let found = profiles[0].spread.as_ref().unwrap();
+            let survey = view.survey(*agent_no, &asked, window, step_ms).unwrap();
+            assert_eq!(survey.extents, view.extents(*agent_no, window).unwrap());
+            let profiled = &survey.profiles[0].summary;
+            assert_increase(profiled, &numbers);
+            let without_increase = |summary: &Summary| {
+                let increase = Increase::default();
+                // Texts, so that NaN equals NaN.
+                format!(
+                    "{:?}",
+                    Summary {
+                        increase,
+                        ..summary.clone()
+                    }
+                )
+            };
+            assert_eq!(without_increase(profiled), without_increase(&summary));
+            let found = survey.profiles[0].spread.as_ref().unwrap();
             assert_eq!(found.distribution, spread.distribution);
             assert_eq!(
                 format!("{:?}", found.steps.steps()),
