@@ -14,7 +14,7 @@ use std::{
 use longwatch::{
     config::{
         AGENT_KEYS, CHANNEL_SECTIONS, Config, KeyInfo, LogFormat, Origin, Overrides,
-        RETENTION_RULE_KEYS, SettingInfo, load, settings,
+        RETENTION_RULE_KEYS, ROUTING_SECTIONS, SettingInfo, load, settings,
     },
     model::{DAY_MS, RegistrationSource},
     notify::{ChannelKind, MailSecurity, Secret},
@@ -713,6 +713,7 @@ fn title(section: &str) -> &'static str {
         "collect" => "Collection from agents",
         "host" => "This host as an agent",
         "health" => "The health score",
+        "rules" => "Alert rules",
         "notify" => "Notifications",
         "log" => "The log",
         other => panic!("section [{other}] needs a title here"),
@@ -769,6 +770,20 @@ fn the_reference_says_what_the_settings_are() {
         .unwrap();
         write_keys(&mut text, section.keys);
     }
+    text.push_str(include_str!("config/routing.md"));
+    for section in ROUTING_SECTIONS {
+        let (key, title) = (section.key, section.title);
+        write!(
+            text,
+            "\n### `[[notify.{key}]]`: {title}\n\n| key | value | meaning |\n|---|---|---|\n"
+        )
+        .unwrap();
+        write_keys(&mut text, section.keys);
+    }
+    text.push_str(include_str!("config/rule.md"));
+    for (key, form, meaning) in longwatch::alerts::RULE_KEYS {
+        writeln!(text, "| `{key}` | {form} | {meaning} |").unwrap();
+    }
     text.push_str(include_str!("config/retention_rules.md"));
     for key in RETENTION_RULE_KEYS {
         writeln!(text, "| `{}` | {} | {} |", key.key, key.form, key.meaning).unwrap();
@@ -800,6 +815,7 @@ fn the_example_file_shows_every_setting_at_its_default() {
     text.push_str(include_str!("config/example_agents.toml"));
     text.push_str(include_str!("config/example_retention_rules.toml"));
     text.push_str(include_str!("config/example_channels.toml"));
+    text.push_str(include_str!("config/example_routing.toml"));
     check_document("packaging/longwatch.toml", &text);
 
     // As it is, and with every default and the examples switched on, it says what nothing says.
@@ -815,6 +831,8 @@ fn the_example_file_shows_every_setting_at_its_default() {
         config.agents.clear();
         config.store.retention_rules.clear();
         config.notify.channels = Config::default().notify.channels;
+        config.store.routing = Config::default().store.routing;
+        config.rules.rules.clear();
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 }

@@ -6,16 +6,18 @@
 use std::{fmt::Write, path::PathBuf, sync::Arc};
 
 use longwatch::{
+    alerts::{Finding, read_rule},
     model::{
-        AgentId, Batch, Contact, DAY_MS, ManualClock, MetricKind, MetricMetadata, Registration,
-        RegistrationSource, STALE_MARKER, Timestamp, Window, names,
+        AgentId, Alert, Batch, Contact, DAY_MS, EvidenceSample, ManualClock, Matcher, MetricKind,
+        MetricMetadata, Registration, RegistrationSource, RuleOrigin, STALE_MARKER, Silence,
+        StoredRule, Timestamp, Window, names,
     },
-    store::{self, Append, Settings, Store, Urgency, View},
+    store::{self, Append, Change, Observation, Settings, Store, Urgency, View},
     telemetry::OwnMetrics,
 };
 
 /// Every released version of the schema.
-const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
+const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "v4"];
 const NOW: i64 = 20_000 * DAY_MS + 5_000;
 
 fn fixture(name: &str) -> PathBuf {
@@ -42,9 +44,9 @@ fn open_at(path: &std::path::Path, now: i64) -> Store {
     .unwrap()
 }
 
-/// A little of everything that version 3 can hold: a series of which sums alone are left, a settled day with its rollups,
-/// one that late samples unsettled, a log, an alert, events.
-fn write_v3(path: &std::path::Path) {
+/// A little of everything that version 4 can hold: a series of which sums alone are left, a settled day with its rollups,
+/// one that late samples unsettled, a log, an alert, events, a rule with a pending and a fired alert, a silence, a delivery.
+fn write_v4(path: &std::path::Path) {
     let store = open_at(path, 19_960 * DAY_MS + DAY_MS / 2);
     let mut batch = Batch::new();
     for i in 0..50 {
@@ -116,7 +118,54 @@ fn write_v3(path: &std::path::Path) {
         .unwrap();
     let error = Some("connection refused".to_owned());
     append(&store, &agent, batch, Some(Contact::Scrape { error }));
+    write_alerting(&store, &agent);
     store.close_blocking().unwrap();
+}
+
+fn write_alerting(store: &Store, agent: &AgentId) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let change = |change: Change| runtime.block_on(store.alerting(change)).unwrap();
+    let rule = |name: &str, length: &str| {
+        let definition = serde_json::json!({"name": name, "description": "{value}", "condition_type": "threshold",
+            "metric_name": "load", "threshold": 1, "for": length});
+        StoredRule {
+            rule: read_rule(definition.as_object().unwrap()).unwrap(),
+            definition: definition.to_string(),
+            origin: RuleOrigin::Api,
+            updated_at: Timestamp::from_millis(0),
+        }
+    };
+    let now = Timestamp::from_millis(NOW);
+    let no = store.view().agent(agent, now).unwrap().no;
+    for (name, length) in [("fires", "0s"), ("waits", "5m")] {
+        change(Change::PutRule(rule(name, length)));
+        let rule = Arc::clone(&store.view().book().rules[name]);
+        change(Change::Observe(vec![Observation {
+            rule,
+            agent: no,
+            alert_id: format!("{name}:{agent}:load"),
+            labels: vec![
+                ("alertname".into(), name.into()),
+                ("agent_id".into(), agent.to_string()),
+            ],
+            finding: Finding::Holds,
+            value: Some(1.5),
+            threshold: Some(1.0),
+            description: "1.5".into(),
+            annotations: vec![("summary".into(), "s".into())],
+            samples: vec![EvidenceSample(now, 1.5), EvidenceSample(now, f64::INFINITY)],
+        }]));
+    }
+    change(Change::PutSilence(Silence {
+        id: "silence-1".into(),
+        matchers: vec![Matcher::parse("alertname=~w.*").unwrap()],
+        starts_at: now,
+        ends_at: now.plus_millis(3_600_000),
+        created_by: "me".into(),
+        comment: "known".into(),
+        created_at: now,
+        updated_at: now,
+    }));
 }
 
 fn at_now() -> Batch {
@@ -158,9 +207,49 @@ fn dump(view: &View) -> String {
         }
     }
     for alert in view.alerts(Window::until(end)).unwrap() {
-        writeln!(out, "{alert:?} {:?}", view.alert_events(&alert).unwrap()).unwrap();
+        writeln!(out, "{} [{}]", shown(&alert), events(view, &alert)).unwrap();
     }
     writeln!(out, "{:?}", view.policy(end)).unwrap();
+    out
+}
+
+/// An alert as versions before the fourth knew it.
+fn shown(alert: &Alert) -> String {
+    format!(
+        "Alert {{ occurrence: {:?}, alert_id: {:?}, name: {:?}, severity: {:?}, description: {:?}, agent: {:?}, fired_at: {:?}, resolved_at: {:?} }}",
+        alert.occurrence,
+        alert.alert_id,
+        alert.name,
+        alert.severity,
+        alert.description,
+        alert.agent,
+        alert.fired_at.unwrap(),
+        alert.resolved_at
+    )
+}
+
+fn events(view: &View, alert: &Alert) -> String {
+    let events = view.alert_events(alert).unwrap();
+    let shown = events.iter().map(|event| {
+        format!(
+            "AlertEvent {{ occurrence: {:?}, time: {:?}, kind: {:?}, reason: {:?} }}",
+            event.occurrence, event.time, event.kind, event.reason
+        )
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// Everything of alerting, as text.
+fn dump_alerting(view: &View) -> String {
+    let mut out = String::new();
+    let book = view.book();
+    writeln!(out, "{:?}", book.rules).unwrap();
+    writeln!(out, "{:?}", book.silences).unwrap();
+    writeln!(out, "{:?}", book.groups).unwrap();
+    writeln!(out, "{:?}", book.outbox).unwrap();
+    for alert in book.all_open() {
+        writeln!(out, "{alert:?} {:?}", view.evidence(&alert).unwrap()).unwrap();
+    }
     out
 }
 
@@ -206,7 +295,8 @@ fn expected(name: &str, view: &View) -> String {
     // The first version's text was written when there were no rollups.
     match name {
         "v1" => dump(view),
-        _ => dump(view) + &dump_rollups(view),
+        "v2" | "v3" => dump(view) + &dump_rollups(view),
+        _ => dump(view) + &dump_rollups(view) + &dump_alerting(view),
     }
 }
 
@@ -214,13 +304,13 @@ fn expected(name: &str, view: &View) -> String {
 fn files_of_every_version_open_and_say_what_they_said() {
     if std::env::var_os("LONGWATCH_WRITE_FIXTURES").is_some() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("v3.redb");
-        write_v3(&path);
-        let to = fixture("v3.redb");
+        let path = folder.path().join("v4.redb");
+        write_v4(&path);
+        let to = fixture("v4.redb");
         let _ = std::fs::remove_file(&to);
         store::snapshot_file(&path, &to, &mut |_, _| {}).unwrap();
-        let text = expected("v3", &store::open_copy(&to).unwrap());
-        std::fs::write(fixture("v3.txt"), text).unwrap();
+        let text = expected("v4", &store::open_copy(&to).unwrap());
+        std::fs::write(fixture("v4.txt"), text).unwrap();
     }
     for version in VERSIONS {
         let file = fixture(&format!("{version}.redb"));
