@@ -62,7 +62,7 @@ impl Maintenance {
                     .filter_map(|back| local.date_naive().checked_sub_days(Days::new(back)))
                     .filter(|date| days.is_empty() || days.contains(&date.weekday()))
                     .any(|date| {
-                        let start = begins(time_zone, date, *start);
+                        let start = begins(*time_zone, date, *start);
                         start.is_some_and(|start| {
                             let since = at.as_millis() - start.timestamp_millis();
                             (0..*length_ms).contains(&since)
@@ -75,7 +75,7 @@ impl Maintenance {
 
 /// The moment of a local time on a date. A time that occurs twice is its first; one that is skipped when clocks are
 /// put forward is the moment of the change, as far as minutes tell.
-fn begins(zone: &Tz, date: NaiveDate, time: NaiveTime) -> Option<DateTime<Tz>> {
+fn begins(zone: Tz, date: NaiveDate, time: NaiveTime) -> Option<DateTime<Tz>> {
     let wanted = date.and_time(time);
     (0..=180)
         .map(|minutes| wanted + chrono::TimeDelta::minutes(minutes))

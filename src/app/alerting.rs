@@ -9,16 +9,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::folder::Folder;
+use super::{alert_series::AlertSeries, folder::Folder};
 use crate::{
     config::{self, ConfigErrors, RuleSettings},
-    model::{
-        AgentNo, Alert, AlertState, Batch, Clock, DeliveryOutcome, History, RuleOrigin,
-        STALE_MARKER, StoredRule, Timestamp,
-    },
+    model::{Clock, DeliveryOutcome, History, RuleOrigin, StoredRule, Timestamp},
     notify::{ChannelSettings, Outbox},
     rules::{DirectoryStatus, Evaluated, Evaluator, RulesStatus, Scope},
-    store::{Append, Change, Changed, Observation, Store, Urgency, View, WriteError},
+    store::{Change, Changed, Observation, Store, View, WriteError},
     telemetry::OwnMetrics,
 };
 
@@ -54,7 +51,7 @@ impl Evaluation {
         let mut arrivals = self.store.arrivals();
         let mut rules = self.store.alerting_changed();
         let mut evaluator = Evaluator::default();
-        let mut recorded = Recorded::default();
+        let mut recorded = AlertSeries::default();
         let mut revision = 0;
         loop {
             let scope = tokio::select! {
@@ -80,7 +77,7 @@ impl Evaluation {
             };
             evaluator = back;
             if is_schedule {
-                recorded.record(&self.store, self.clock.now()).await;
+                recorded.record(&self.store, self.clock.now());
             }
         }
     }
@@ -156,97 +153,6 @@ impl Evaluation {
 /// Changes whenever a rule comes, changes or goes.
 fn revision_of(view: &dyn History) -> usize {
     Arc::as_ptr(&view.book().rules).addr()
-}
-
-/// What was last recorded of open alerts as series.
-#[derive(Default)]
-struct Recorded {
-    open: BTreeMap<u64, (AgentNo, Batch2)>,
-}
-
-/// Series of one alert: name, labels, state.
-type Batch2 = (AlertState, Vec<(String, String)>, f64);
-
-impl Recorded {
-    /// Records `ALERTS` and `ALERTS_FOR_STATE` of every open alert of an agent, and ends the series of those that
-    /// are over.
-    async fn record(&mut self, store: &Store, now: Timestamp) {
-        let view = store.view();
-        let mut open = BTreeMap::new();
-        for alert in view.book().all_open() {
-            if alert.agent != AgentNo::NONE {
-                let series = (
-                    alert.state(),
-                    series_labels(&alert),
-                    alert.active_at.as_seconds(),
-                );
-                open.insert(alert.occurrence.0, (alert.agent, series));
-            }
-        }
-        let mut batches: BTreeMap<AgentNo, Batch> = BTreeMap::new();
-        for (no, (agent, (state, labels, since))) in &self.open {
-            let stays = open.get(no).is_some_and(|(_, (now, ..))| now == state);
-            if !stays {
-                let batch = batches.entry(*agent).or_default();
-                push_state(batch, *state, labels, STALE_MARKER, now);
-                if !open.contains_key(no) {
-                    push(batch, "ALERTS_FOR_STATE", labels, STALE_MARKER, now);
-                }
-                let _ = since;
-            }
-        }
-        for (agent, (state, labels, since)) in open.values() {
-            let batch = batches.entry(*agent).or_default();
-            push_state(batch, *state, labels, 1.0, now);
-            push(batch, "ALERTS_FOR_STATE", labels, *since, now);
-        }
-        self.open = open;
-        for (agent, batch) in batches {
-            if let Some(agent) = view.agent_id(agent) {
-                let append = Append {
-                    agent,
-                    batch,
-                    contact: None,
-                    urgency: Urgency::Relaxed,
-                };
-                let store = store.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = store.append(append).await
-                        && !error.is_passing()
-                    {
-                        tracing::warn!(%error, "the series ALERTS was not recorded");
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// Labels of an alert's series: those of the alert without the agent, which the series has by itself.
-fn series_labels(alert: &Alert) -> Vec<(String, String)> {
-    let labels = alert.labels.iter().filter(|(name, _)| name != "agent_id");
-    labels.cloned().collect()
-}
-
-fn push_state(
-    batch: &mut Batch,
-    state: AlertState,
-    labels: &[(String, String)],
-    value: f64,
-    at: Timestamp,
-) {
-    let mut labels = labels.to_vec();
-    labels.push(("alertstate".to_owned(), state.as_str().to_owned()));
-    push(batch, "ALERTS", &labels, value, at);
-}
-
-fn push(batch: &mut Batch, name: &str, labels: &[(String, String)], value: f64, at: Timestamp) {
-    let mut pairs: Vec<(&str, &str)> = labels
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.as_str()))
-        .collect();
-    // Labels of an alert are unique, so that this cannot fail.
-    let _ = batch.push(name, &mut pairs, at, value);
 }
 
 /// Looks at groups when they are due, until `shutdown`.

@@ -1,5 +1,6 @@
 //! The only room that wires: configuration -> rooms -> tasks -> shutdown.
 
+mod alert_series;
 mod alerting;
 mod demo;
 mod discovery;

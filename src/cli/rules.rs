@@ -21,7 +21,7 @@ use crate::{
     model::{
         Clock, History, Rule, StoredRule, SystemClock, Window, format_duration_ms, parse_time,
     },
-    rules::{self, Weight, backtest_json},
+    rules::{self, Remark, Weight, backtest_json},
 };
 
 /// Thresholds that one sweep tries.
@@ -358,17 +358,17 @@ impl Lint {
                 )
             }
             Answer::Text if remarks.is_empty() => format!("{} rules: ok\n", rules.len()),
-            Answer::Text => remarks
-                .iter()
-                .map(|r| {
+            Answer::Text => {
+                let line = |r: &Remark| {
                     format!(
                         "{}: {}: {}\n",
                         printable(&r.rule),
                         word(r.weight),
                         printable(&r.text)
                     )
-                })
-                .collect(),
+                };
+                remarks.iter().map(line).collect::<Vec<_>>().concat()
+            }
         };
         output::print(text.as_bytes())?;
         if remarks.iter().any(|remark| remark.weight == Weight::Dead) {

@@ -126,8 +126,9 @@ pub fn backtest(
 fn reach_ms(rule: &Rule, window: Window) -> i64 {
     const LEAST_MS: i64 = 600_000;
     let ms = match &rule.condition {
-        Condition::Threshold { window_ms, .. } => window_ms.unwrap_or(LEAST_MS),
-        Condition::RateOfChange { window_ms, .. } => window_ms.unwrap_or(LEAST_MS),
+        Condition::Threshold { window_ms, .. } | Condition::RateOfChange { window_ms, .. } => {
+            window_ms.unwrap_or(LEAST_MS)
+        }
         Condition::Absent { known_for_ms, .. } => *known_for_ms,
         Condition::Anomaly {
             history_ms, season, ..
@@ -243,14 +244,14 @@ impl Replay<'_> {
             while let Some(deadline) = machine.deadline().filter(|deadline| *deadline < at) {
                 tally.evaluations += 1;
                 let case = self.case(deadline, kind, machine.open.as_ref());
-                machine.take(judge(rule, recorded, &case)?, deadline);
+                machine.take(&judge(rule, recorded, &case)?, deadline);
                 if machine.deadline() == Some(deadline) {
                     break;
                 }
             }
             tally.evaluations += 1;
             let case = self.case(at, kind, machine.open.as_ref());
-            machine.take(judge(rule, recorded, &case)?, at);
+            machine.take(&judge(rule, recorded, &case)?, at);
         }
         machine.finish();
         Ok(())
@@ -333,14 +334,14 @@ impl Machine<'_> {
         })
     }
 
-    fn take(&mut self, found: Judgement, at: Timestamp) {
+    fn take(&mut self, found: &Judgement, at: Timestamp) {
         let terms = Terms::from(self.rule);
         let life = self.open.as_ref().map(|open| open.life);
         let step = self.with_surroundings(|surroundings| {
             alerts::step(life, &terms, &found.finding, at, surroundings)
         });
         if let Some(step) = &step {
-            self.note(step.life, step.kind, &found, at);
+            self.note(step.life, step.kind, found, at);
         }
         if let (Some(open), Finding::Holds, Some(value)) =
             (&mut self.open, &found.finding, found.value)
@@ -353,17 +354,16 @@ impl Machine<'_> {
     }
 
     fn note(&mut self, life: Life, kind: AlertEventKind, found: &Judgement, at: Timestamp) {
-        match &mut self.open {
-            Some(open) => open.life = life,
-            None => {
-                let agent = self.replay.agent.id.as_str();
-                let key = self.series.map(|s| &s.key);
-                self.open = Some(Open {
-                    life,
-                    labels: names::texts(self.rule, agent, key, found).labels,
-                    peak: None,
-                });
-            }
+        if let Some(open) = &mut self.open {
+            open.life = life;
+        } else {
+            let agent = self.replay.agent.id.as_str();
+            let key = self.series.map(|s| &s.key);
+            self.open = Some(Open {
+                life,
+                labels: names::texts(self.rule, agent, key, found).labels,
+                peak: None,
+            });
         }
         if kind == AlertEventKind::Fired {
             self.fired.push(at);

@@ -136,7 +136,7 @@ fn bind(index: &RuleIndex, history: &dyn History, agent: &Agent, mark: u64) -> A
             };
             match stored.condition {
                 Condition::Absent { .. } | Condition::Forecast { .. } => {
-                    bound.by_time.push(binding)
+                    bound.by_time.push(binding);
                 }
                 _ => bound.by_arrival.push(binding),
             }

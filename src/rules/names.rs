@@ -3,7 +3,7 @@
 use super::condition::Judgement;
 use crate::{
     alerts::{Facts, fill, fill_all},
-    model::{Condition, LabelPairs, Rule, SeriesKey},
+    model::{Condition, LabelPairs, Rule, SeriesKey, Timestamp},
 };
 
 /// Labels that longwatch sets; those of a series that have such a name become `exported_...`.
@@ -38,7 +38,7 @@ pub(super) fn texts(
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect()
     });
-    let last_seen = found.last_seen.map(|t| t.to_rfc3339());
+    let last_seen = found.last_seen.map(Timestamp::to_rfc3339);
     let operator = match &rule.condition {
         Condition::Threshold { limit, .. }
         | Condition::RateOfChange { limit, .. }

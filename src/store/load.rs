@@ -190,12 +190,13 @@ fn load_alerting(
     let mut rules = BTreeMap::new();
     each_row!(path, transaction, tables::RULES, |name, bytes| {
         let record = RuleRecord::decode(bytes).map_err(bad)?;
-        match stored_rule(&record) {
-            Some(rule) => drop(rules.insert(name.to_owned(), Arc::new(rule))),
-            None => tracing::error!(
+        if let Some(rule) = stored_rule(&record) {
+            rules.insert(name.to_owned(), Arc::new(rule));
+        } else {
+            tracing::error!(
                 rule = name,
                 "a stored rule cannot be read; it is not in force"
-            ),
+            );
         }
     });
     let mut silences = BTreeMap::new();

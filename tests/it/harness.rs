@@ -204,7 +204,10 @@ pub(crate) fn sealed_block(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Number, times and bits of the values of each series of a block; `None` if some cannot be read.
-fn series_of(block: &[u8]) -> Option<Vec<(SeriesNo, Vec<i64>, Vec<u64>)>> {
+/// A series with its times and the bits of its values.
+type Decoded = (SeriesNo, Vec<i64>, Vec<u64>);
+
+fn series_of(block: &[u8]) -> Option<Vec<Decoded>> {
     let mut block = Block::parse(block).ok()?;
     let entries = block.entries().to_vec();
     let series = entries.iter().map(|entry| {

@@ -1,0 +1,111 @@
+//! Open alerts recorded as the series `ALERTS` and `ALERTS_FOR_STATE` of their agents, as Prometheus does.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::{AgentNo, Alert, AlertState, Batch, History, OccurrenceNo, STALE_MARKER, Timestamp},
+    store::{Append, Store, Urgency},
+};
+
+const STATE: &str = "ALERTS";
+const SINCE: &str = "ALERTS_FOR_STATE";
+
+/// An alert as it was recorded last.
+struct Recorded {
+    agent: AgentNo,
+    state: AlertState,
+    /// Those of the alert without the agent, which the series has by itself.
+    labels: Vec<(String, String)>,
+    active_at: Timestamp,
+}
+
+/// What was recorded last.
+#[derive(Default)]
+pub(super) struct AlertSeries(BTreeMap<OccurrenceNo, Recorded>);
+
+impl AlertSeries {
+    /// Records every open alert of an agent, and ends the series of those that are over or in another state. The
+    /// series of alerts that were open when the server started end by being silent.
+    pub(super) fn record(&mut self, store: &Store, now: Timestamp) {
+        let view = store.view();
+        let open: BTreeMap<OccurrenceNo, Recorded> = view
+            .book()
+            .all_open()
+            .iter()
+            .filter(|alert| alert.agent != AgentNo::NONE)
+            .map(|alert| (alert.occurrence, Recorded::of(alert)))
+            .collect();
+        let mut batches: BTreeMap<AgentNo, Batch> = BTreeMap::new();
+        for (no, before) in &self.0 {
+            let batch = batches.entry(before.agent).or_default();
+            let after = open.get(no);
+            if after.is_none_or(|after| after.state != before.state) {
+                before.push_state(batch, STALE_MARKER, now);
+            }
+            if after.is_none() {
+                push(batch, SINCE, &before.labels, STALE_MARKER, now);
+            }
+        }
+        for alert in open.values() {
+            let batch = batches.entry(alert.agent).or_default();
+            alert.push_state(batch, 1.0, now);
+            let since = alert.active_at.as_seconds();
+            push(batch, SINCE, &alert.labels, since, now);
+        }
+        self.0 = open;
+        for (agent, batch) in batches {
+            if !batch.rows().is_empty() {
+                append(store, &*view, agent, batch);
+            }
+        }
+    }
+}
+
+impl Recorded {
+    fn of(alert: &Alert) -> Self {
+        let labels = alert.labels.iter().filter(|(name, _)| name != "agent_id");
+        Self {
+            agent: alert.agent,
+            state: alert.state(),
+            labels: labels.cloned().collect(),
+            active_at: alert.active_at,
+        }
+    }
+
+    fn push_state(&self, batch: &mut Batch, value: f64, at: Timestamp) {
+        let state = ("alertstate".to_owned(), self.state.as_str().to_owned());
+        let labels: Vec<(String, String)> = self.labels.iter().cloned().chain([state]).collect();
+        push(batch, STATE, &labels, value, at);
+    }
+}
+
+fn push(batch: &mut Batch, name: &str, labels: &[(String, String)], value: f64, at: Timestamp) {
+    let mut pairs: Vec<(&str, &str)> = labels
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    if let Err(error) = batch.push(name, &mut pairs, at, value) {
+        tracing::debug!(%error, "an alert has labels that no series can have");
+    }
+}
+
+/// Records samples without waiting: they share a commit with scrapes.
+fn append(store: &Store, view: &dyn History, agent: AgentNo, batch: Batch) {
+    let Some(agent) = view.agent_id(agent) else {
+        return;
+    };
+    let append = Append {
+        agent,
+        batch,
+        contact: None,
+        urgency: Urgency::Relaxed,
+    };
+    let store = store.clone();
+    tokio::spawn(async move {
+        if let Err(error) = store.append(append).await
+            && !error.is_passing()
+        {
+            tracing::warn!(%error, "the state of an agent's alerts was not recorded as series");
+        }
+    });
+}
