@@ -27,7 +27,7 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
 pub use notify::{CHANNEL_SECTIONS, ChannelSection, ROUTING_SECTIONS, RoutingSection};
 pub use retention::{RETENTION_RULE_KEYS, RetentionRuleKey};
-pub use rules::{FileRule, read_rule_directory, read_rule_file};
+pub use rules::{FileRule, parse_rules, read_rule_directory, read_rule_file};
 pub use table::KeyInfo;
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,

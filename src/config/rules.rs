@@ -195,6 +195,18 @@ fn check_unique(rules: &[FileRule], errors: &mut Vec<ConfigError>) {
 /// Every mistake, each with its place.
 pub fn read_rule_file(path: &Path) -> Result<Vec<FileRule>, ConfigErrors> {
     let source = Source::read(path, FILE_BYTES_MAX).map_err(ConfigErrors::one)?;
+    read_source(&source)
+}
+
+/// Reads the text of a file of rules.
+///
+/// # Errors
+/// Every mistake, each with its place.
+pub fn parse_rules(path: &Path, text: &str) -> Result<Vec<FileRule>, ConfigErrors> {
+    read_source(&Source::new(path, text.to_owned()))
+}
+
+fn read_source(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
     let (document, mut errors) = source.parse();
     let table = document.get_ref();
     for entry in entries(table).filter(|entry| entry.key != SECTION) {
@@ -203,7 +215,7 @@ pub fn read_rule_file(path: &Path) -> Result<Vec<FileRule>, ConfigErrors> {
     }
     let mut found = Found::default();
     if let Some((_, section)) = table.get_key_value(SECTION) {
-        found = read(&source, section, RuleOrigin::Directory);
+        found = read(source, section, RuleOrigin::Directory);
     }
     // What a line of broken syntax left over is no mistake of its own.
     if errors.is_empty() {

@@ -13,11 +13,12 @@
 use std::path::Path;
 
 use longwatch::{
+    alerts::{Facts, TEXT_BYTES_MAX, fill, read_rule},
     codec::{
         Block, Effort, SERIES_SAMPLES_MAX, SeriesColumns, WalRecord, WalWriter, encode_block,
         values, varint,
     },
-    config::{Origin, TargetLimits, parse_targets},
+    config::{Origin, TargetLimits, parse_rules, parse_targets},
     ingest::{BodyError, Parsed, ROW_ERRORS_MAX, decompress, parse_push, parse_scrape},
     model::{Limits, SeriesKey, SeriesNo, Timestamp},
 };
@@ -26,7 +27,7 @@ use longwatch::{
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness by its name.
-pub(crate) const HARNESSES: [(&str, Harness); 10] = [
+pub(crate) const HARNESSES: [(&str, Harness); 11] = [
     ("exposition_text", exposition_text),
     ("openmetrics", openmetrics),
     ("json_scrape", json_scrape),
@@ -37,6 +38,7 @@ pub(crate) const HARNESSES: [(&str, Harness); 10] = [
     ("columns", columns),
     ("blocks", blocks),
     ("log_records", log_records),
+    ("rules", rules),
 ];
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -203,10 +205,38 @@ pub(crate) fn sealed_block(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(sealed)
 }
 
-/// Number, times and bits of the values of each series of a block; `None` if some cannot be read.
+/// Alert rules in TOML. Each mistake has a place in the text; what is taken reads back from its JSON, and its texts
+/// are filled in within bounds.
+pub(crate) fn rules(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    match parse_rules(Path::new("r.toml"), text) {
+        Ok(found) => {
+            for stored in found.into_iter().map(|found| found.rule) {
+                let object = serde_json::from_str(&stored.definition);
+                let object = object.unwrap_or_else(|e| panic!("no JSON: {e}"));
+                assert_eq!(read_rule(&object), Ok(stored.rule.clone()));
+                let filled = fill(&stored.rule.description, &Facts::default());
+                assert!(filled.len() <= TEXT_BYTES_MAX);
+            }
+        }
+        Err(errors) => {
+            for error in errors.iter() {
+                let Origin::Place { line, column, .. } = error.origin else {
+                    panic!("a mistake without a place: {error}");
+                };
+                let lines = text.split('\n').count();
+                assert!((1..=lines).contains(&line) && column >= 1, "{error}");
+            }
+        }
+    }
+}
+
 /// A series with its times and the bits of its values.
 type Decoded = (SeriesNo, Vec<i64>, Vec<u64>);
 
+/// Number, times and bits of the values of each series of a block; `None` if some cannot be read.
 fn series_of(block: &[u8]) -> Option<Vec<Decoded>> {
     let mut block = Block::parse(block).ok()?;
     let entries = block.entries().to_vec();

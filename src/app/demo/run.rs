@@ -1,12 +1,16 @@
 //! `demo`: a server on a temporary database with the simulated fleet.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::Fleet;
 use crate::{
     app::{StartError, logging, serve::Running},
-    config::{Config, ConfiguredAgent},
-    model::{Clock, SystemClock},
+    config::{Config, ConfiguredAgent, FileRule, parse_rules},
+    model::{Clock, RuleOrigin, StoredRule, SystemClock},
 };
 
 /// Scraped samples show up so soon, in milliseconds: a demo is looked at while it starts.
@@ -59,6 +63,7 @@ pub async fn demo(options: DemoOptions) -> Result<(), StartError> {
         .into_iter()
         .map(|(id, registration)| ConfiguredAgent { id, registration })
         .collect();
+    config.rules.rules = rules()?;
     let agents = config.agents.len();
     let running = Running::start(config, clock).await?;
     tracing::info!(
@@ -68,4 +73,26 @@ pub async fn demo(options: DemoOptions) -> Result<(), StartError> {
         "open the address above in a browser, or: longwatch report --url ADDRESS --window 5m; Ctrl-C ends"
     );
     running.until_signal().await
+}
+
+/// Rules that the fleet's faults break.
+fn rules() -> Result<Vec<StoredRule>, StartError> {
+    let text = include_str!("rules.toml");
+    let found = parse_rules(Path::new("rules.toml"), text)
+        .map_err(|errors| StartError::Config(errors.to_string()))?;
+    let of_config = |found: FileRule| StoredRule {
+        origin: RuleOrigin::Config,
+        ..found.rule
+    };
+    Ok(found.into_iter().map(of_config).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_has_rules() {
+        assert_eq!(rules().unwrap().len(), 3);
+    }
 }

@@ -1,0 +1,7 @@
+//! Alert rules in TOML, from arbitrary bytes.
+#![no_main]
+
+#[path = "../../tests/it/harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::rules(bytes));
