@@ -20,6 +20,7 @@ use super::{
 use crate::{
     alerts::read_rule,
     model::{RuleOrigin, StoredRule, Timestamp},
+    store::RULES_MAX,
 };
 
 /// Name of the section.
@@ -72,6 +73,12 @@ pub(super) fn read(source: &Source, section: &Spanned<DeValue<'_>>, origin: Rule
         }
     }
     check_unique(&found.rules, &mut found.errors);
+    if tables.len() > RULES_MAX {
+        let reason = format!("{} rules are more than {RULES_MAX}", tables.len());
+        found
+            .errors
+            .push(source.error(at, SECTION.to_owned(), reason));
+    }
     found
 }
 

@@ -106,7 +106,7 @@ fn numbers_of_series_do_not_overflow() {
 fn seeds_are_good_documents() {
     use longwatch::{
         codec::{Block, WalRecord, values},
-        config::{TargetLimits, parse_targets},
+        config::{TargetLimits, parse_rules, parse_targets},
         ingest::{decompress, parse_push, parse_scrape},
         model::{Limits, Timestamp},
     };
@@ -141,6 +141,8 @@ fn seeds_are_good_documents() {
             "{name}"
         );
     }
+    let rules = String::from_utf8(seed("rules")).unwrap();
+    assert_eq!(parse_rules("r.toml".as_ref(), &rules).unwrap().len(), 5);
     // 300 values of a counter, entropy coded.
     let column = seed("columns");
     assert_eq!(column[..2], 300_u16.to_le_bytes());

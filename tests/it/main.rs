@@ -31,6 +31,7 @@ mod push;
 mod receiver;
 mod reports;
 mod rooms;
+mod rule_files;
 mod server;
 mod target;
 mod target_files;
