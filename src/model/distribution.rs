@@ -113,10 +113,10 @@ impl Distribution {
         }
     }
 
-    /// Whether all these slots are there. Without branches, as counting then is nearly.
+    /// Whether all these slots are there.
     fn has_room_for(&self, slots: &[u64]) -> bool {
-        let room = self.counts.len() as u64;
-        slots.iter().fold(true, |all, slot| all & (*slot < room))
+        let farthest = slots.iter().fold(0, |farthest, slot| farthest.max(*slot));
+        farthest < self.counts.len() as u64
     }
 
     /// Adds all numbers of another.
@@ -165,7 +165,7 @@ impl Distribution {
         };
         let ranks = percents.map(rank);
         if self.others.len() == 0 {
-            return Some(look_up(self.decimals(), ranks));
+            return Some(look_up(&self.decimals(), ranks));
         }
         if self.others.rounded.is_none() && self.others.each.len() as u64 > self.counted {
             // Selecting among many is quicker than sorting them.
@@ -175,7 +175,7 @@ impl Distribution {
             }
             return Some(select(&mut all, ranks));
         }
-        Some(look_up(self.runs().into_iter(), ranks))
+        Some(look_up(&self.runs().into_iter(), ranks))
     }
 
     /// Counts a decimal.
@@ -328,7 +328,7 @@ fn select<const N: usize>(all: &mut [f64], ranks: [u64; N]) -> [f64; N] {
 
 /// Values at the ranks, which count from 1, in runs that ascend.
 fn look_up<const N: usize>(
-    runs: impl Iterator<Item = (f64, u64)> + Clone,
+    runs: &(impl Iterator<Item = (f64, u64)> + Clone),
     ranks: [u64; N],
 ) -> [f64; N] {
     ranks.map(|rank| {

@@ -203,8 +203,11 @@ pub(crate) fn sealed_block(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(sealed)
 }
 
-/// Number, times and bits of the values of each series of a block; `None` if some cannot be read.
-fn series_of(block: &[u8]) -> Option<Vec<(SeriesNo, Vec<i64>, Vec<u64>)>> {
+/// Number, times and bits of the values of a series.
+type Columns = (SeriesNo, Vec<i64>, Vec<u64>);
+
+/// The series of a block; `None` if some cannot be read.
+fn series_of(block: &[u8]) -> Option<Vec<Columns>> {
     let mut block = Block::parse(block).ok()?;
     let entries = block.entries().to_vec();
     let series = entries.iter().map(|entry| {
