@@ -113,11 +113,10 @@ impl Distribution {
         }
     }
 
-    /// Whether all these slots are there. Without branches, as counting then is nearly.
+    /// Whether all these slots are there.
     fn has_room_for(&self, slots: &[u64]) -> bool {
-        let room = self.counts.len() as u64;
-        let beyond = slots.iter().filter(|slot| **slot >= room);
-        beyond.count() == 0
+        let farthest = slots.iter().fold(0, |farthest, slot| farthest.max(*slot));
+        farthest < self.counts.len() as u64
     }
 
     /// Adds all numbers of another.

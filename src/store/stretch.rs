@@ -75,12 +75,13 @@ impl Question<'_> {
             }
         }
         if let Some(at) = summary {
+            let summary = &mut self.summaries[at];
             if let Some((entry, statistics)) = statistics {
-                add_statistics(&mut self.summaries[at], &entry, &statistics);
+                add_statistics(summary, &entry, &statistics);
             } else {
                 let within = columns.within(stretch);
                 let times = &columns.times[within.clone()];
-                self.summaries[at].extend(times, &columns.values[within]);
+                summary.extend(times, &columns.values[within]);
             }
         }
         if let Some(at) = spread {

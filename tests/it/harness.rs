@@ -233,11 +233,11 @@ pub(crate) fn rules(text: &[u8]) {
     }
 }
 
-/// A series with its times and the bits of its values.
-type Decoded = (SeriesNo, Vec<i64>, Vec<u64>);
+/// Number, times and bits of the values of a series.
+type Columns = (SeriesNo, Vec<i64>, Vec<u64>);
 
-/// Number, times and bits of the values of each series of a block; `None` if some cannot be read.
-fn series_of(block: &[u8]) -> Option<Vec<Decoded>> {
+/// The series of a block; `None` if some cannot be read.
+fn series_of(block: &[u8]) -> Option<Vec<Columns>> {
     let mut block = Block::parse(block).ok()?;
     let entries = block.entries().to_vec();
     let series = entries.iter().map(|entry| {

@@ -61,7 +61,7 @@ fn place<'a>(columns: &mut Vec<TimeColumnPlan<'a>>, times: &'a [i64]) -> (usize,
 }
 
 /// Writes a block. `series` is sorted by number, each non-empty with at most
-/// [`SERIES_SAMPLES_MAX`] samples.
+/// [`SERIES_SAMPLES_MAX`](super::SERIES_SAMPLES_MAX) samples.
 pub fn encode_block(series: &[SeriesColumns<'_>], effort: Effort) -> Vec<u8> {
     // Long series first, so that those with gaps find a column to lie on.
     let mut by_length: Vec<usize> = (0..series.len()).collect();
