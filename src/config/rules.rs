@@ -215,6 +215,7 @@ pub fn parse_rules(path: &Path, text: &str) -> Result<Vec<FileRule>, ConfigError
 
 fn read_source(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
     let (document, mut errors) = source.parse();
+    let is_torn = !errors.is_empty();
     let table = document.get_ref();
     for entry in entries(table).filter(|entry| entry.key != SECTION) {
         let reason = "a file of rules holds sections [[rule]] only".to_owned();
@@ -225,7 +226,7 @@ fn read_source(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
         found = read(source, section, RuleOrigin::Directory);
     }
     // What a line of broken syntax left over is no mistake of its own.
-    if errors.is_empty() {
+    if !is_torn {
         errors.append(&mut found.errors);
     }
     match ConfigErrors::of(errors) {

@@ -92,7 +92,7 @@ pub fn backtest(
 ) -> Result<Vec<BacktestReport>, ReadError> {
     let runs = history.runs();
     let policy = history.policy(window.to);
-    let agents: Vec<Agent> = history.agents(window.to);
+    let agents = agents(history, window.to);
     let mut tallies: Vec<Tally<'_>> = rules
         .iter()
         .map(|rule| Tally {
@@ -120,6 +120,19 @@ pub fn backtest(
         .into_iter()
         .map(|tally| tally.report(window, routing, &silences))
         .collect())
+}
+
+/// Agents registered at the end of the window, and those registered now, which may have sent samples of an earlier
+/// time.
+pub(super) fn agents(history: &dyn History, end: Timestamp) -> Vec<Agent> {
+    let mut agents = history.agents(end);
+    let now = history.last_commit().unwrap_or(end);
+    let later = history.agents(now).into_iter();
+    let missing: Vec<Agent> = later
+        .filter(|agent| agents.iter().all(|known| known.no != agent.no))
+        .collect();
+    agents.extend(missing);
+    agents
 }
 
 /// How far before the window samples are needed, in milliseconds.

@@ -81,7 +81,7 @@ fn never_fired(report: &BacktestReport) -> String {
 
 /// Why a rule looks at nothing: no such agent, no such metric, or no series with such labels.
 fn unmatched(history: &dyn History, rule: &Rule, window: Window) -> String {
-    let agents = history.agents(window.to);
+    let agents = super::backtest::agents(history, window.to);
     let filter = &rule.filter;
     let fitting: Vec<_> = agents
         .iter()

@@ -182,7 +182,13 @@ async fn an_outage_of_one_channel_is_outlived_and_delays_no_other() {
         "{order:?}"
     );
     assert_eq!(good.told(id, "firing").len(), 1);
-    assert_eq!(good.told(id, "resolved").len(), 1);
+    // The kill may have come between an arrival and its note; then it is told again, with its key.
+    let keys: HashSet<String> = good
+        .told(id, "resolved")
+        .into_iter()
+        .map(|a| a.key)
+        .collect();
+    assert_eq!(keys.len(), 1);
 }
 
 #[tokio::test]

@@ -79,14 +79,14 @@ async fn rules_are_tried_on_a_file_and_on_a_server_alike() {
     let to = longwatch::model::Timestamp::from_millis(end).to_rfc3339();
     let url = server.url("");
     let window = ["--window", "1h", "--to", &to];
-    let backtest = |source: [&str; 2], more: &[&str]| -> Value {
+    let backtest = |server: &Server, source: [&str; 2], more: &[&str]| -> Value {
         let mut arguments = vec!["rules", "backtest", "rules.toml", "--format", "json"];
         arguments.extend(source);
         arguments.extend(window);
         arguments.extend(more);
         serde_json::from_slice(&server.run(&arguments).ok()).unwrap()
     };
-    let online = backtest(["--url", &url], &["--rule", "hot"]);
+    let online = backtest(&server, ["--url", &url], &["--rule", "hot"]);
     let report = &online["backtests"][0];
     assert_eq!(
         (&report["fired"], &report["firing_seconds"]),
@@ -96,6 +96,7 @@ async fn rules_are_tried_on_a_file_and_on_a_server_alike() {
     assert_eq!(report["notifications"], 4, "each is told and its end, too");
     assert_eq!(report["episodes"][0]["peak_value"], 100.0);
     let swept = backtest(
+        &server,
         ["--url", &url],
         &["--rule", "hot", "--sweep", "threshold=70..110:20"],
     );
@@ -107,10 +108,11 @@ async fn rules_are_tried_on_a_file_and_on_a_server_alike() {
         .collect();
     assert_eq!(fired, [&json!(3), &json!(2), &json!(0)], "{swept}");
     server.kill();
-    let offline = backtest(["--db", "live.redb"], &["--rule", "hot"]);
+    let offline = backtest(&server, ["--db", "live.redb"], &["--rule", "hot"]);
     assert_eq!(offline, online, "the same from the file");
     assert_eq!(
         backtest(
+            &server,
             ["--db", "live.redb"],
             &["--rule", "hot", "--sweep", "threshold=70..110:20"]
         ),
