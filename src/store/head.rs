@@ -174,12 +174,6 @@ impl Heads {
         }
     }
 
-    /// Takes over the heads of agents that have none here.
-    pub(super) fn absorb(&mut self, other: Self) {
-        self.samples += other.samples;
-        self.agents.extend(other.agents);
-    }
-
     /// Drops the samples of an agent.
     pub(super) fn flush(&mut self, agent: AgentNo) {
         if let Some(head) = self.agents.get_mut(&agent) {

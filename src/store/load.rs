@@ -1,7 +1,5 @@
 //! Rebuilds in memory what the file knows: the catalog from its tables, heads from the log.
 
-mod replay;
-
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use redb::{ReadTransaction, ReadableTable};
@@ -19,7 +17,8 @@ use crate::{
     alerts,
     codec::{
         AgentEvent, AgentRecord, MetricRecord, RecordError, RuleRecord, RunRecord, SeriesRecord,
-        decode_alert, decode_delivery, decode_group, decode_policy, decode_silence,
+        WalError, WalRecord, decode_alert, decode_delivery, decode_group, decode_policy,
+        decode_silence,
     },
     model::{AgentId, AgentNo, OccurrenceNo, Run, SeriesNo, StoredRule, Timestamp},
 };
@@ -67,7 +66,7 @@ pub(super) fn load(
     catalog.next_delivery = catalog.next_delivery.max(facts.next_delivery).max(1);
     catalog.file_id = hexadecimal(facts.file_id).into();
     catalog.next_series = catalog.next_series.max(facts.next_series);
-    replay::replay(path, transaction, &mut loaded)?;
+    replay(path, transaction, &mut loaded)?;
     Ok(loaded)
 }
 
@@ -229,4 +228,58 @@ fn stored_rule(record: &RuleRecord) -> Option<StoredRule> {
         origin: record.origin()?,
         updated_at: record.updated_at,
     })
+}
+
+/// Puts the samples of the log that are not in blocks yet into heads.
+fn replay(
+    path: &Path,
+    transaction: &ReadTransaction,
+    loaded: &mut Loaded,
+) -> Result<(), OpenError> {
+    let mut flushed = std::collections::HashMap::new();
+    each_row!(path, transaction, tables::FLUSHED, |agent, sequence| {
+        flushed.insert(AgentNo(agent), sequence);
+        loaded.next_sequence = loaded.next_sequence.max(sequence + 1);
+    });
+    each_row!(path, transaction, tables::WAL, |sequence, bytes| {
+        let record = WalRecord::decode(bytes).map_err(|error| match error {
+            WalError::Corrupt(corrupt) => {
+                damaged(path, format!("log record {sequence}: {corrupt}"))
+            }
+            newer @ WalError::Newer { .. } => too_new(path, newer.to_string()),
+        })?;
+        loaded.last_commit = loaded.last_commit.max(Some(record.time));
+        loaded.next_sequence = loaded.next_sequence.max(sequence + 1);
+        loaded.log_records += 1;
+        for (agent, rows) in record.samples {
+            if flushed.get(&agent).is_some_and(|mark| *mark >= sequence) {
+                continue;
+            }
+            let series = loaded.catalog.agent(agent).map(|a| &a.series);
+            let unknown = || {
+                damaged(
+                    path,
+                    format!("log record {sequence} names an unknown series"),
+                )
+            };
+            let series = series.ok_or_else(unknown)?;
+            let mut next_slot = 0;
+            let rows = rows
+                .into_iter()
+                .map(|(no, time, value)| {
+                    let slot = series.slot_near(next_slot, no)?;
+                    next_slot = slot + 1;
+                    Some((slot, time, value))
+                })
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(unknown)?;
+            loaded.heads.extend(agent, sequence, rows.into_iter());
+        }
+    });
+    if !flushed.is_empty() {
+        loaded
+            .heads
+            .have_blocks_until(loaded.last_commit.unwrap_or(Timestamp::MAX));
+    }
+    Ok(())
 }
