@@ -56,12 +56,20 @@ pub(super) struct Binding {
     pub(super) series: u32,
 }
 
+/// A series that a rule looks at.
+#[derive(Debug)]
+pub(super) struct BoundSeries {
+    pub(super) info: SeriesInfo,
+    /// Whether the agent has no other series of its metric.
+    pub(super) is_alone: bool,
+}
+
 /// What rules look at of one agent.
 #[derive(Debug, Default)]
 pub(super) struct AgentBindings {
     mark: u64,
     /// Series that at least one rule looks at.
-    pub(super) series: Vec<SeriesInfo>,
+    pub(super) series: Vec<BoundSeries>,
     /// Decided by samples as they arrive.
     pub(super) by_arrival: Vec<Binding>,
     /// Decided by time as well.
@@ -118,7 +126,12 @@ fn bind(index: &RuleIndex, history: &dyn History, agent: &Agent, mark: u64) -> A
     if index.rules.len() == index.about_agents.len() {
         return bound;
     }
-    for series in history.series(agent.no, None) {
+    let all = history.series(agent.no, None);
+    let mut of_metric: HashMap<String, usize> = HashMap::new();
+    for series in &all {
+        *of_metric.entry(series.key.name().to_owned()).or_default() += 1;
+    }
+    for series in all {
         let exact = index.by_metric.get(series.key.name());
         let candidates = exact.into_iter().flatten().chain(&index.broad);
         let place = bound.series.len() as u32;
@@ -142,7 +155,10 @@ fn bind(index: &RuleIndex, history: &dyn History, agent: &Agent, mark: u64) -> A
             }
         }
         if is_bound {
-            bound.series.push(series);
+            bound.series.push(BoundSeries {
+                is_alone: of_metric.get(series.key.name()) == Some(&1),
+                info: series,
+            });
         }
     }
     bound

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    bindings::{Binding, Bindings},
+    bindings::{Binding, Bindings, BoundSeries},
     condition::{Case, Judgement, is_silent, judge, silence},
     names,
     readings::{BaselineCache, LiveAgent, Readings},
@@ -210,19 +210,16 @@ impl<'a> Pass<'a> {
     fn judge(
         &self,
         rules: &[Arc<StoredRule>],
-        series: &[SeriesInfo],
+        series: &[BoundSeries],
         binding: Binding,
         out: &mut Evaluated,
     ) {
         let stored = &rules[binding.rule as usize];
-        let info = &series[binding.series as usize];
-        let id = || names::alert_id(&stored.rule.name, self.agent.id.as_str(), Some(&info.key));
-        let known_id = self.has_open(&stored.rule).then(id);
-        let alert = known_id
-            .as_deref()
-            .and_then(|id| self.open.get(id).copied());
-        if let (Some(id), Some(_)) = (&known_id, alert) {
-            self.seen.borrow_mut().insert(id.clone());
+        let bound = &series[binding.series as usize];
+        let info = &bound.info;
+        let (known_id, alert) = self.open_alert(&stored.rule, info);
+        if alert.is_some() {
+            self.seen.borrow_mut().extend(known_id.clone());
         }
         let readings = self.live.series(info.no);
         let case = self.case(info.kind, alert.map(|a| &**a));
@@ -231,11 +228,48 @@ impl<'a> Pass<'a> {
             Ok(found) => {
                 let begins = alert.is_none() && !may_begin(&stored.rule, &found.finding);
                 if !begins {
-                    let id = known_id.unwrap_or_else(id);
+                    let (rule, agent) = (&stored.rule.name, self.agent.id.as_str());
+                    let id = known_id.unwrap_or_else(|| {
+                        if bound.is_alone {
+                            names::alert_id(rule, agent, &info.key)
+                        } else {
+                            names::alert_id_with_labels(rule, agent, &info.key)
+                        }
+                    });
                     self.observe(stored, id, alert, Some((info, &readings)), found, out);
                 }
             }
             Err(error) => note_error(&stored.rule, &error, out),
+        }
+    }
+
+    /// The open alert of a rule about a series, and its identity, which stays what it was when the alert began: with labels
+    /// if the metric had several series then.
+    fn open_alert(
+        &self,
+        rule: &Rule,
+        info: &SeriesInfo,
+    ) -> (Option<String>, Option<&'a Arc<Alert>>) {
+        if !self.has_open(rule) {
+            return (None, None);
+        }
+        let agent = self.agent.id.as_str();
+        let is_of_series = |alert: &Alert| {
+            info.key.labels().all(|(name, value)| {
+                let is_label = |(n, v): &(String, String)| {
+                    v == value && n.strip_prefix("exported_").unwrap_or(n) == name
+                };
+                alert.labels.iter().any(is_label)
+            })
+        };
+        let with_labels = names::alert_id_with_labels(&rule.name, agent, &info.key);
+        if let Some(alert) = self.open.get(with_labels.as_str()) {
+            return (Some(with_labels), Some(alert));
+        }
+        let plain = names::alert_id(&rule.name, agent, &info.key);
+        match self.open.get(plain.as_str()) {
+            Some(alert) if is_of_series(alert) => (Some(plain), Some(alert)),
+            _ => (None, None),
         }
     }
 
@@ -252,7 +286,7 @@ impl<'a> Pass<'a> {
         if !rule.filter.takes_agent(self.agent.id.as_str()) {
             return;
         }
-        let id = names::alert_id(&rule.name, self.agent.id.as_str(), None);
+        let id = names::alert_id_of_agent(&rule.name, self.agent.id.as_str());
         let alert = self.open.get(id.as_str()).copied();
         if alert.is_some() {
             self.seen.borrow_mut().insert(id.clone());

@@ -9,13 +9,19 @@ use crate::{
 /// Labels that longwatch sets; those of a series that have such a name become `exported_...`.
 const OWN_LABELS: [&str; 4] = ["agent_id", "alertname", "metric_name", "severity"];
 
-/// Identity of an alert: `rule:agent:metric`, with the labels of the series where it has any; `rule:agent` for a rule
-/// about whole agents.
-pub(super) fn alert_id(rule: &str, agent: &str, series: Option<&SeriesKey>) -> String {
-    match series {
-        Some(key) => format!("{rule}:{agent}:{key}"),
-        None => format!("{rule}:{agent}"),
-    }
+/// Identity of an alert about a series: `rule:agent:metric`.
+pub(super) fn alert_id(rule: &str, agent: &str, series: &SeriesKey) -> String {
+    format!("{rule}:{agent}:{}", series.name())
+}
+
+/// Identity of an alert about one of several series of a metric: the labels follow.
+pub(super) fn alert_id_with_labels(rule: &str, agent: &str, series: &SeriesKey) -> String {
+    format!("{rule}:{agent}:{series}")
+}
+
+/// Identity of an alert about a whole agent.
+pub(super) fn alert_id_of_agent(rule: &str, agent: &str) -> String {
+    format!("{rule}:{agent}")
 }
 
 /// What an alert says, filled in.
@@ -120,9 +126,8 @@ mod tests {
             "agent_id=a7 alertname=hot core=3 exported_severity=s exported_team=t metric_name=cpu \
              severity=warning team=3x"
         );
-        let id = alert_id("hot", "a7", Some(&key));
+        let id = alert_id_with_labels("hot", "a7", &key);
         assert_eq!(id, r#"hot:a7:cpu{core="3",severity="s",team="t"}"#);
-        let bare = SeriesKey::new("cpu", &[]).unwrap();
-        assert_eq!(alert_id("hot", "a7", Some(&bare)), "hot:a7:cpu");
+        assert_eq!(alert_id("hot", "a7", &key), "hot:a7:cpu");
     }
 }

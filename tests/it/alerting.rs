@@ -774,3 +774,35 @@ async fn a_backtest_finds_what_fired_live() {
         .await
         .problem(422);
 }
+
+#[tokio::test]
+async fn an_alert_s_identity_has_labels_where_a_metric_has_several_series_and_stays_what_it_was() {
+    let server = server();
+    let rule = json!({"name": "hot", "description": "{labels.core}", "condition_type": "threshold", "metric_name": "m",
+        "threshold": 1});
+    put_rule(&server, &rule).await;
+    let core =
+        |core: &str, value: f64| json!({"name": "m", "value": value, "labels": {"core": core}});
+    server.push("a", &json!([core("0", 5.0)])).await;
+    let first = in_state(&server, "hot", "firing").await;
+    assert_eq!(
+        (&first["alert_id"], &first["labels"]["core"]),
+        (&json!("hot:a:m"), &json!("0"))
+    );
+    server.push("a", &json!([core("1", 5.0)])).await;
+    let ids = eventually("the other series fires", async || {
+        let firing = alerts(&server, "state=firing").await;
+        let ids: Vec<Value> = firing.iter().map(|a| a["alert_id"].clone()).collect();
+        (ids.len() == 2).then_some(ids)
+    })
+    .await;
+    assert_eq!(ids, [json!("hot:a:m"), json!("hot:a:m{core=\"1\"}")]);
+    server
+        .push("a", &json!([core("0", 0.0), core("1", 0.0)]))
+        .await;
+    eventually("both resolve", async || {
+        let over = alerts(&server, "state=resolved").await;
+        (over.len() == 2 && over.iter().any(|a| a["id"] == first["id"])).then_some(())
+    })
+    .await;
+}
