@@ -73,7 +73,7 @@ fn evaluate(folder: &Path) {
     let names = view.series(agents[0].no, None);
     let names: Vec<String> = names.iter().map(|s| s.key.name().to_owned()).collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let change = Change::ReplaceRules(RuleOrigin::Api, rules(&names));
+    let change = Change::ReplaceRules(vec![(RuleOrigin::Api, rules(&names))]);
     runtime.block_on(store.alerting(change)).unwrap();
     let view = store.view();
     let touched: HashSet<_> = agents.iter().map(|agent| agent.no).collect();

@@ -1,13 +1,13 @@
 //! When a group of alerts is told, and of what: Alertmanager's dispatcher and deduplication, as a function.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{routing::Route, template::shown_number};
 use crate::model::{
     Alert, GroupState, LabelPairs, Notification, NotifiedAlert, OccurrenceNo, Timestamp,
 };
 
-/// Alerts that one notification names; more are counted only.
+/// Alerts that one notification names; more take several.
 const ALERTS_MAX: usize = 200;
 
 /// An alert of a group that fires.
@@ -25,9 +25,9 @@ pub struct Flush {
     /// The group from now on; `None` when nothing is left of it.
     pub state: Option<GroupState>,
     /// What is to be told to the route's channels.
-    pub notification: Option<Notification>,
+    pub notifications: Vec<Notification>,
     /// What is to be told to those of the escalation.
-    pub escalation: Option<Notification>,
+    pub escalations: Vec<Notification>,
     /// Alerts that were told of before and resolved, of which the escalation's channels knew.
     pub tells_escalated: bool,
     /// Alerts that are muted from now on, and why.
@@ -63,41 +63,41 @@ pub fn flush(
 ) -> Flush {
     let mut flush = Flush::default();
     note_mutes(&mut flush, state, firing);
+    let told: HashSet<OccurrenceNo> = state.told_firing.iter().copied().collect();
     let audible: Vec<&Arc<Alert>> = firing
         .iter()
         .filter(|member| member.muted_by.is_none())
         .map(|member| &member.alert)
         .collect();
-    let is_new = |alert: &&&Arc<Alert>| !state.told_firing.contains(&alert.occurrence);
+    let resolved = without_successors(resolved, &audible);
     let is_repeat_due = state
         .last_sent
         .is_none_or(|sent| at.since(sent) >= route.repeat_interval_ms);
     let wants_repeat = audible.iter().any(|alert| alert.acknowledged.is_none());
-    let tells = audible.iter().any(|alert| is_new(&alert))
+    let tells = audible
+        .iter()
+        .any(|alert| !told.contains(&alert.occurrence))
         || !resolved.is_empty()
         || (is_repeat_due && wants_repeat);
     let mut next = state.clone();
     next.last_flush = Some(at);
     if tells && !(audible.is_empty() && resolved.is_empty()) {
-        flush.notification = Some(notification(key, &state.labels, &audible, resolved, false));
+        flush.notifications = notifications(key, &state.labels, &audible, &resolved, false);
         flush.tells_escalated = resolved
             .iter()
             .any(|alert| state.escalated.contains(&alert.occurrence));
         next.last_sent = Some(at);
     }
-    let fires = |no: &OccurrenceNo| firing.iter().any(|m| m.alert.occurrence == *no);
-    next.told_firing.retain(fires);
-    for alert in &audible {
-        if !next.told_firing.contains(&alert.occurrence) {
-            next.told_firing.push(alert.occurrence);
-        }
-    }
+    let fires: HashSet<OccurrenceNo> = firing.iter().map(|m| m.alert.occurrence).collect();
+    next.told_firing.retain(|no| fires.contains(no));
+    let new = audible.iter().map(|alert| alert.occurrence);
+    next.told_firing.extend(new.filter(|no| !told.contains(no)));
     next.muted = firing
         .iter()
         .filter(|member| member.muted_by.is_some())
         .map(|member| member.alert.occurrence)
         .collect();
-    next.escalated.retain(fires);
+    next.escalated.retain(|no| fires.contains(no));
     escalate(&mut flush, &mut next, key, route, &audible, at);
     if firing.is_empty() {
         return flush;
@@ -105,6 +105,17 @@ pub fn flush(
     next.next_flush = Some(next_flush(&next, route, &audible, wants_repeat, at));
     flush.state = Some(next);
     flush
+}
+
+/// What resolved, without those that fire again: a receiver knows an alert by its labels, and would close what has just
+/// been opened.
+fn without_successors<'a>(
+    resolved: &'a [Arc<Alert>],
+    audible: &[&Arc<Alert>],
+) -> Vec<&'a Arc<Alert>> {
+    let firing: HashSet<&LabelPairs> = audible.iter().map(|alert| &alert.labels).collect();
+    let is_over = |alert: &&Arc<Alert>| !firing.contains(&alert.labels);
+    resolved.iter().filter(is_over).collect()
 }
 
 fn note_mutes(flush: &mut Flush, state: &GroupState, firing: &[Member]) {
@@ -124,7 +135,9 @@ fn escalation_due(route: &Route, state: &GroupState, alert: &Alert) -> Option<Ti
     if alert.acknowledged.is_some() || state.escalated.contains(&alert.occurrence) {
         return None;
     }
-    Some(alert.fired_at?.plus_millis(escalation.after_ms))
+    // Another system's alert may have fired long before it came.
+    let known_since = alert.fired_at?.max(alert.active_at);
+    Some(known_since.plus_millis(escalation.after_ms))
 }
 
 fn escalate(
@@ -143,7 +156,7 @@ fn escalate(
     if due.is_empty() {
         return;
     }
-    flush.escalation = Some(notification(key, &next.labels, &due, &[], true));
+    flush.escalations = notifications(key, &next.labels, &due, &[], true);
     for alert in due {
         next.escalated.push(alert.occurrence);
         flush.escalated.push(Arc::clone(alert));
@@ -175,21 +188,23 @@ fn next_flush(
     earliest.unwrap_or_else(|| at.plus_millis(route.repeat_interval_ms))
 }
 
-fn notification(
+/// Tells of all of them, in as many notifications as it takes.
+fn notifications(
     key: &str,
     labels: &LabelPairs,
     firing: &[&Arc<Alert>],
-    resolved: &[Arc<Alert>],
+    resolved: &[&Arc<Alert>],
     is_escalation: bool,
-) -> Notification {
-    let all = firing.iter().copied().chain(resolved);
-    Notification {
+) -> Vec<Notification> {
+    let all: Vec<&Arc<Alert>> = firing.iter().chain(resolved).copied().collect();
+    let of_some = |alerts: &[&Arc<Alert>]| Notification {
         group_key: key.to_owned(),
         group_labels: labels.clone(),
-        alerts: all.take(ALERTS_MAX).map(|alert| notified(alert)).collect(),
-        truncated: (firing.len() + resolved.len()).saturating_sub(ALERTS_MAX) as u64,
+        alerts: alerts.iter().map(|alert| notified(alert)).collect(),
+        truncated: 0,
         is_escalation,
-    }
+    };
+    all.chunks(ALERTS_MAX).map(of_some).collect()
 }
 
 fn notified(alert: &Alert) -> NotifiedAlert {
@@ -276,7 +291,7 @@ mod tests {
     }
 
     fn told(flush: &Flush) -> Vec<(u64, bool)> {
-        let alerts = flush.notification.iter().flat_map(|n| &n.alerts);
+        let alerts = flush.notifications.iter().flat_map(|n| &n.alerts);
         alerts
             .map(|a| (a.occurrence.0, a.resolved_at.is_none()))
             .collect()
@@ -317,7 +332,7 @@ mod tests {
     #[test]
     fn what_resolved_before_it_was_told_is_not_told() {
         let flush = look(&GroupState::default(), &[], &[], 5 * S);
-        assert!(flush.notification.is_none() && flush.state.is_none());
+        assert!(flush.notifications.is_empty() && flush.state.is_none());
     }
 
     #[test]
@@ -346,7 +361,7 @@ mod tests {
             muted_by: Some("silence x".into()),
         }];
         let first = look(&GroupState::default(), &muted, &[], 5 * S);
-        assert!(first.notification.is_none());
+        assert!(first.notifications.is_empty());
         assert_eq!(first.muted.len(), 1);
         let state = first.state.unwrap();
         assert_eq!(state.next_flush, Some(at(5 * S + 5 * M)));
@@ -356,7 +371,7 @@ mod tests {
         assert_eq!((told(&later), later.unmuted.len()), (vec![(1, true)], 1));
         // One that resolves while muted was never told, so that its end is not either.
         let gone = look(&state, &[], &[], 10 * M);
-        assert!(gone.notification.is_none() && gone.state.is_none());
+        assert!(gone.notifications.is_empty() && gone.state.is_none());
     }
 
     #[test]
@@ -375,18 +390,18 @@ mod tests {
             &[],
             at(5 * S),
         );
-        assert!(first.escalation.is_none());
+        assert!(first.escalations.is_empty());
         let state = first.state.unwrap();
         assert_eq!(state.next_flush, Some(at(15 * M)));
         let acked = acknowledged(&a);
         let calm = flush("k", &state, &route, &audible(&[&acked]), &[], at(15 * M));
-        assert!(calm.escalation.is_none());
+        assert!(calm.escalations.is_empty());
         let second = flush("k", &state, &route, &audible(&[&a]), &[], at(15 * M));
-        assert!(second.notification.is_none());
-        assert!(second.escalation.unwrap().is_escalation);
+        assert!(second.notifications.is_empty());
+        assert!(second.escalations[0].is_escalation);
         let state = second.state.unwrap();
         let third = flush("k", &state, &route, &audible(&[&a]), &[], at(20 * M));
-        assert!(third.escalation.is_none());
+        assert!(third.escalations.is_empty());
         let over = flush(
             "k",
             &state,
@@ -396,6 +411,42 @@ mod tests {
             at(25 * M),
         );
         assert!(over.tells_escalated);
+    }
+
+    #[test]
+    fn a_large_group_is_told_whole() {
+        let alerts: Vec<Arc<Alert>> = (0..450)
+            .map(|no| {
+                let labels = vec![("n".to_owned(), no.to_string())];
+                Arc::new(Alert {
+                    labels,
+                    ..Alert::clone(&fired(no, 0))
+                })
+            })
+            .collect();
+        let all: Vec<&Arc<Alert>> = alerts.iter().collect();
+        let first = look(&GroupState::default(), &audible(&all), &[], 0);
+        assert_eq!((first.notifications.len(), told(&first).len()), (3, 450));
+        let state = first.state.unwrap();
+        let over: Vec<Arc<Alert>> = alerts.iter().map(|a| resolved(a, M)).collect();
+        assert_eq!(told(&look(&state, &[], &over, 5 * M)).len(), 450);
+    }
+
+    #[test]
+    fn an_alert_that_fires_again_is_not_told_as_over() {
+        let a = fired(1, 0);
+        let state = look(&GroupState::default(), &audible(&[&a]), &[], 0)
+            .state
+            .unwrap();
+        let again = fired(2, 2 * M);
+        let second = look(&state, &audible(&[&again]), &[resolved(&a, M)], 5 * M);
+        assert_eq!(told(&second), [(2, true)]);
+        let other = Arc::new(Alert {
+            labels: vec![("n".into(), "other".into())],
+            ..Alert::clone(&again)
+        });
+        let third = look(&state, &audible(&[&other]), &[resolved(&a, M)], 5 * M);
+        assert_eq!(told(&third), [(2, true), (1, false)]);
     }
 
     #[test]

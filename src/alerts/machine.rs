@@ -24,6 +24,8 @@ pub enum Finding {
     Ends,
     /// There is no data to tell by.
     NoData,
+    /// There is no data, but nobody has listened for long enough to make anything of it.
+    NotYet,
     /// What it was about is gone: the rule, the agent, the series' place in the rule.
     Gone(String),
 }
@@ -135,7 +137,7 @@ pub fn step(
     };
     let was_blind = life.no_data_since;
     let finding = match (finding, terms.no_data) {
-        (Finding::NoData, NoData::Unknown) => {
+        (Finding::NotYet, _) | (Finding::NoData, NoData::Unknown) => {
             if was_blind.is_some() {
                 return None;
             }
@@ -214,7 +216,7 @@ pub fn step(
             told(life, kind, reason)
         }
         // Every policy has turned it into something else.
-        (Finding::NoData, _) => None,
+        (Finding::NoData | Finding::NotYet, _) => None,
     }
 }
 
@@ -242,7 +244,7 @@ fn begin(terms: &Terms, finding: &Finding, at: Timestamp) -> Option<Step> {
     let begins = match finding {
         Finding::Holds => true,
         Finding::NoData => terms.no_data == NoData::Alert,
-        Finding::Ends | Finding::Gone(_) => false,
+        Finding::Ends | Finding::NotYet | Finding::Gone(_) => false,
     };
     if !begins {
         return None;

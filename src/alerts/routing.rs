@@ -144,24 +144,36 @@ impl Routing {
         self.routes.iter().find(|route| route.name == name)
     }
 
-    /// What keeps an alert from being told now, for people; in Alertmanager's order.
-    pub fn muted_by(&self, alert: &Alert, book: &AlertBook, at: Timestamp) -> Option<String> {
+    /// For each inhibition, the alerts that fire and fit its source.
+    pub fn inhibitors(&self, book: &AlertBook) -> Vec<Vec<Arc<Alert>>> {
         let firing = || {
             book.open
                 .values()
                 .flatten()
                 .filter(|a| a.fired_at.is_some())
         };
-        for inhibition in &self.inhibitions {
-            let source = |source: &&Arc<Alert>| {
-                source.occurrence != alert.occurrence && inhibition.inhibits(source, alert)
-            };
-            if let Some(source) = firing().find(source) {
-                return Some(format!(
-                    "inhibited by alert {} ({})",
-                    source.occurrence.0, source.alert_id
-                ));
-            }
+        let sources = |inhibition: &Inhibition| {
+            let fits =
+                |alert: &&Arc<Alert>| inhibition.source.iter().all(|m| m.fits(&alert.labels));
+            firing().filter(fits).cloned().collect()
+        };
+        self.inhibitions.iter().map(sources).collect()
+    }
+
+    /// What keeps an alert from being told now, for people; in Alertmanager's order. `inhibitors` are those of
+    /// [`Self::inhibitors`].
+    pub fn muted_by(
+        &self,
+        alert: &Alert,
+        inhibitors: &[Vec<Arc<Alert>>],
+        book: &AlertBook,
+        at: Timestamp,
+    ) -> Option<String> {
+        if let Some(source) = self.inhibitor(alert, inhibitors).next() {
+            return Some(format!(
+                "inhibited by alert {} ({})",
+                source.occurrence.0, source.alert_id
+            ));
         }
         let in_window = |window: &&Maintenance| window.mutes(&alert.labels, at);
         if let Some(window) = self.maintenance.iter().find(in_window) {
@@ -174,10 +186,24 @@ impl Routing {
         silence.map(|s| format!("silence {} by {}: {}", s.id, s.created_by, s.comment))
     }
 
+    fn inhibitor<'a>(
+        &'a self,
+        alert: &'a Alert,
+        inhibitors: &'a [Vec<Arc<Alert>>],
+    ) -> impl Iterator<Item = &'a Arc<Alert>> {
+        let pairs = self.inhibitions.iter().zip(inhibitors);
+        pairs.flat_map(move |(inhibition, sources)| {
+            sources.iter().filter(move |source| {
+                source.occurrence != alert.occurrence && inhibition.inhibits(source, alert)
+            })
+        })
+    }
+
     /// Ids of silences and alerts that keep an alert from being told, as the Alertmanager API lists them.
     pub fn muting_ids(
         &self,
         alert: &Alert,
+        inhibitors: &[Vec<Arc<Alert>>],
         book: &AlertBook,
         at: Timestamp,
     ) -> (Vec<String>, Vec<String>) {
@@ -185,14 +211,10 @@ impl Routing {
             .silences
             .values()
             .filter(|s| s.silences(&alert.labels, at));
-        let firing = book.open.values().flatten().filter(|source| {
-            source.fired_at.is_some()
-                && source.occurrence != alert.occurrence
-                && self.inhibitions.iter().any(|i| i.inhibits(source, alert))
-        });
+        let inhibitors = self.inhibitor(alert, inhibitors);
         (
             silences.map(|s| s.id.clone()).collect(),
-            firing.map(|a| super::fingerprint(&a.labels)).collect(),
+            inhibitors.map(|a| super::fingerprint(&a.labels)).collect(),
         )
     }
 }
@@ -283,7 +305,10 @@ mod tests {
         let mut book = AlertBook::default();
         let source = alert(1, "agent_id=a,severity=critical");
         book.put_open(&Arc::new(source.clone()));
-        let muted = |alert: &Alert, book: &AlertBook| routing.muted_by(alert, book, AT).is_some();
+        let muted = |alert: &Alert, book: &AlertBook| {
+            let inhibitors = routing.inhibitors(book);
+            routing.muted_by(alert, &inhibitors, book, AT).is_some()
+        };
         assert!(muted(&alert(2, "agent_id=a,severity=warning"), &book));
         assert!(!muted(&alert(2, "agent_id=b,severity=warning"), &book));
         assert!(!muted(

@@ -32,6 +32,8 @@ const ALERTS_MAX: usize = 10_000;
 /// Labels or annotations of one alert, and bytes of a name or value.
 const PAIRS_MAX: usize = 64;
 const TEXT_BYTES_MAX: usize = 8_192;
+/// An alert that its sender forgets must end some day; milliseconds.
+const ENDS_MS_MAX: i64 = 7 * crate::model::DAY_MS;
 /// When an alert that fires ends, as far as anybody knows; milliseconds ahead.
 const OPEN_END_MS: i64 = RESOLVE_MS;
 
@@ -96,8 +98,14 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(alert: &Alert, book: &AlertBook, routing: &Routing, now: Timestamp) -> Self {
-        let (silenced_by, inhibited_by) = routing.muting_ids(alert, book, now);
+    fn of(
+        alert: &Alert,
+        inhibitors: &[Vec<Arc<Alert>>],
+        book: &AlertBook,
+        routing: &Routing,
+        now: Timestamp,
+    ) -> Self {
+        let (silenced_by, inhibited_by) = routing.muting_ids(alert, inhibitors, book, now);
         let windows = routing.maintenance.iter();
         let channels = routing.routes_of(&alert.labels);
         let mut receivers: Vec<String> = channels
@@ -133,10 +141,11 @@ pub(super) async fn alerts(
     let store = edge.context.store.clone();
     edge.read(move |view| {
         let book = view.book();
+        let inhibitors = store.routing().inhibitors(&book);
         let alerts: Vec<Value> = firing(&book)
             .iter()
             .filter_map(|alert| {
-                let shown = Shown::of(alert, &book, store.routing(), now);
+                let shown = Shown::of(alert, &inhibitors, &book, store.routing(), now);
                 filter
                     .takes(alert, &shown)
                     .then(|| alert_json(alert, &shown, now))
@@ -162,9 +171,10 @@ pub(super) async fn groups(
     let store = edge.context.store.clone();
     edge.read(move |view| {
         let (book, routing) = (view.book(), store.routing());
+        let inhibitors = routing.inhibitors(&book);
         let mut groups: BTreeMap<(String, String), (LabelPairs, Vec<Value>)> = BTreeMap::new();
         for alert in firing(&book) {
-            let shown = Shown::of(&alert, &book, routing, now);
+            let shown = Shown::of(&alert, &inhibitors, &book, routing, now);
             if !filter.takes(&alert, &shown) {
                 continue;
             }
@@ -226,18 +236,27 @@ pub(super) async fn post_alerts(
 ) -> Result<StatusCode, Problem> {
     let body = payload.json().await?;
     let now = edge.now();
-    let read = read_alerts(&body, now)?;
-    if read.is_empty() {
-        return Ok(StatusCode::OK);
-    }
+    let (alerts, faults) = read_alerts(&body, now)?;
     let view = edge.context.store.view();
-    let alerts = read.into_iter().map(|mut alert| {
-        alert.agent = agent_of(&*view, &alert.labels, now);
-        alert
-    });
-    let change = Change::External(alerts.collect());
-    edge.context.store.alerting(change).await?;
-    Ok(StatusCode::OK)
+    let alerts: Vec<ExternalAlert> = alerts
+        .into_iter()
+        .map(|mut alert| {
+            alert.agent = agent_of(&*view, &alert.labels, now);
+            alert
+        })
+        .collect();
+    if !alerts.is_empty() {
+        let change = Change::External(alerts);
+        edge.context.store.alerting(change).await?;
+    }
+    // As Alertmanager has it: the good ones count, and the sender learns of the others.
+    if faults.is_empty() {
+        Ok(StatusCode::OK)
+    } else {
+        let mut problem = Problem::invalid_body(faults);
+        problem.status = StatusCode::BAD_REQUEST;
+        Err(problem)
+    }
 }
 
 /// The agent that an alert's labels name, if longwatch knows it.
@@ -248,7 +267,11 @@ fn agent_of(history: &dyn History, labels: &LabelPairs, now: Timestamp) -> Agent
     agent.map_or(AgentNo::NONE, |agent| agent.no)
 }
 
-fn read_alerts(body: &Value, now: Timestamp) -> Result<Vec<ExternalAlert>, Problem> {
+/// The good alerts, and what is wrong with the others.
+fn read_alerts(
+    body: &Value,
+    now: Timestamp,
+) -> Result<(Vec<ExternalAlert>, Vec<InputError>), Problem> {
     let fault = |pointer: String, detail: &str| InputError {
         pointer,
         detail: detail.to_owned(),
@@ -258,10 +281,8 @@ fn read_alerts(body: &Value, now: Timestamp) -> Result<Vec<ExternalAlert>, Probl
         return Err(Problem::invalid_body(vec![error]));
     };
     if given.len() > ALERTS_MAX {
-        let why = format!(
-            "{} alerts, at most {ALERTS_MAX} are taken at once",
-            given.len()
-        );
+        let count = given.len();
+        let why = format!("{count} alerts, at most {ALERTS_MAX} are taken at once");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     let mut faults = Vec::new();
@@ -272,12 +293,7 @@ fn read_alerts(body: &Value, now: Timestamp) -> Result<Vec<ExternalAlert>, Probl
             Err((key, why)) => faults.push(fault(format!("#/{i}{key}"), &why)),
         }
     }
-    // As Alertmanager does: the valid ones would be taken, but a sender should learn of its mistake.
-    if faults.is_empty() {
-        Ok(alerts)
-    } else {
-        Err(Problem::invalid_body(faults))
-    }
+    Ok((alerts, faults))
 }
 
 type Fault = (&'static str, String);
@@ -298,7 +314,9 @@ fn read_alert(alert: &Value, now: Timestamp) -> Result<ExternalAlert, Fault> {
         labels,
         annotations,
         starts_at,
-        ends_at: ends_at.unwrap_or_else(|| now.plus_millis(RESOLVE_MS)),
+        ends_at: ends_at
+            .unwrap_or_else(|| now.plus_millis(RESOLVE_MS))
+            .min(now.plus_millis(ENDS_MS_MAX)),
     })
 }
 
@@ -456,7 +474,8 @@ mod tests {
     fn alerts_of_prometheus_are_read() {
         let body = json!([{"labels": {"b": "2", "alertname": "x", "empty": ""}, "annotations": {"summary": "s"},
             "startsAt": "2023-11-14T22:00:00Z", "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "http://p"}]);
-        let alerts = read_alerts(&body, NOW).unwrap();
+        let (alerts, faults) = read_alerts(&body, NOW).unwrap();
+        assert!(faults.is_empty());
         assert_eq!(
             alerts[0].labels,
             [
@@ -486,8 +505,11 @@ mod tests {
                 "#/0/startsAt",
             ),
         ] {
-            let problem = read_alerts(&body, NOW).unwrap_err();
-            assert_eq!(problem.errors[0].pointer, pointer);
+            let errors = match read_alerts(&body, NOW) {
+                Ok((_, faults)) => faults,
+                Err(problem) => problem.errors,
+            };
+            assert_eq!(errors[0].pointer, pointer);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The tasks of alerting: rules are evaluated when samples arrive and on schedule, groups are looked at when they are
 //! due, the rules of files are followed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -102,8 +102,10 @@ impl Evaluation {
         self.metrics.rule_evaluations.inc_by(evaluated.judged);
         self.metrics.rule_evaluation_seconds.observe(seconds);
         self.tell(&evaluated, at, seconds, is_schedule);
+        let mut evaluator = evaluator;
         for part in evaluated.observations.chunks(OBSERVATIONS_MAX) {
             if !self.commit(part.to_vec()).await {
+                evaluator.look_again();
                 break;
             }
         }
@@ -158,30 +160,52 @@ fn revision_of(view: &dyn History) -> usize {
 /// Looks at groups when they are due, until `shutdown`.
 pub(super) async fn dispatch(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
     let mut changed = store.alerting_changed();
+    // The configuration may have other routes than when alerts fired.
+    let mut next = Change::Regroup;
     loop {
-        let now = clock.now();
-        let due = next_due(&store.view());
-        if due.is_some_and(|due| due <= now) {
-            match store.alerting(Change::Dispatch).await {
-                Ok(_) => {}
-                Err(WriteError::Closing) => return,
-                Err(error) => {
-                    if !error.is_passing() {
-                        tracing::error!(%error, "groups of alerts could not be looked at");
-                    }
-                    tokio::time::sleep(RETRY).await;
+        let done = match store.alerting(next).await {
+            Ok(done) => done != Changed::Done(0),
+            Err(WriteError::Closing) => return,
+            Err(error) => {
+                if !error.is_passing() {
+                    tracing::error!(%error, "groups of alerts could not be looked at");
                 }
+                false
             }
-            continue;
-        }
-        let wait = due.map_or(DISPATCH_INTERVAL, |due| {
-            Duration::from_millis(due.since(now).unsigned_abs()).min(DISPATCH_INTERVAL)
-        });
+        };
+        let wait = if done { Duration::ZERO } else { RETRY };
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
-            Ok(()) = changed.changed() => {}
         }
+        while let Some(wait) = time_to_next(&store.view(), &*clock) {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+                Ok(()) = changed.changed() => {}
+            }
+        }
+        next = Change::Dispatch;
+    }
+}
+
+/// How long to wait for the next group that is due, or the next external alert that is over; `None` when one is.
+fn time_to_next(view: &View, clock: &dyn Clock) -> Option<Duration> {
+    // Times of commits never run backwards, whatever the clock does.
+    let now = clock.now();
+    let now = view.last_commit().map_or(now, |last| last.max(now));
+    let book = view.book();
+    let groups = book.groups.values().filter_map(|group| group.next_flush);
+    let started = view.runs().last().map(|run| run.start);
+    let open = book.open.values().flatten();
+    let ends = open.filter_map(|alert| alert.ends_with(started));
+    match groups.chain(ends).min() {
+        Some(due) if due <= now => None,
+        Some(due) => {
+            let wait = Duration::from_millis(due.since(now).unsigned_abs());
+            Some(wait.min(DISPATCH_INTERVAL))
+        }
+        None => Some(DISPATCH_INTERVAL),
     }
 }
 
@@ -207,18 +231,6 @@ pub(super) async fn give_up_orphans(store: &Store, channels: &[ChannelSettings])
     }
 }
 
-/// When the next group is due, or the next external alert is over.
-fn next_due(view: &View) -> Option<Timestamp> {
-    let book = view.book();
-    let groups = book.groups.values().filter_map(|group| group.next_flush);
-    let ends = book
-        .open
-        .values()
-        .flatten()
-        .filter_map(|alert| alert.ends_at);
-    groups.chain(ends).min()
-}
-
 /// The rules of the configuration and of the rules directory.
 pub(super) struct RuleFiles {
     pub(super) settings: RuleSettings,
@@ -233,15 +245,25 @@ impl RuleFiles {
     /// # Errors
     /// What keeps the configuration's rules from being in force.
     pub(super) async fn apply(&self, store: &Store) -> Result<(), String> {
-        let rules = self.settings.rules.clone();
-        put(store, RuleOrigin::Config, rules).await?;
+        let own = (RuleOrigin::Config, self.settings.rules.clone());
         self.metrics.rule_directory_is_good.set(1);
-        if self.settings.directory.is_none() {
-            // What a directory that is no longer named defined goes.
-            put(store, RuleOrigin::Directory, Vec::new()).await?;
-        } else {
-            self.read(store).await;
+        // Both at once, so that a rule that moved from one to the other keeps its alerts. What a directory that is no
+        // longer named defined goes; that of one that is bad stays.
+        let of_directory = match self.settings.directory.clone() {
+            None => Some(Vec::new()),
+            Some(directory) => self.load(directory).await.ok(),
+        };
+        let both = of_directory.map(|rules| (RuleOrigin::Directory, rules));
+        let is_bad = both.is_none();
+        let all: Vec<_> = [own.clone()].into_iter().chain(both).collect();
+        if let Err(why) = put(store, all).await {
+            if is_bad {
+                return Err(why);
+            }
+            // It may be the directory's fault, which must not keep the server from starting.
+            put(store, vec![own]).await?;
         }
+        self.read(store).await;
         Ok(())
     }
 
@@ -266,22 +288,28 @@ impl RuleFiles {
         }
     }
 
+    async fn load(&self, directory: PathBuf) -> Result<Vec<StoredRule>, String> {
+        let reading = tokio::task::spawn_blocking(move || config::read_rule_directory(&directory));
+        match reading.await {
+            Ok(Ok(rules)) => Ok(rules.into_iter().map(|found| found.rule).collect()),
+            Ok(Err(errors)) => Err(shown(&errors)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     async fn read(&self, store: &Store) {
         let Some(directory) = self.settings.directory.clone() else {
             return;
         };
         let path = directory.display().to_string();
-        let reading = tokio::task::spawn_blocking(move || config::read_rule_directory(&directory));
-        let read = match reading.await {
-            Ok(Ok(rules)) => {
-                let rules: Vec<StoredRule> = rules.into_iter().map(|found| found.rule).collect();
+        let read = match self.load(directory).await {
+            Ok(rules) => {
                 let count = rules.len();
-                put(store, RuleOrigin::Directory, rules)
+                put(store, vec![(RuleOrigin::Directory, rules)])
                     .await
                     .map(|changed| (count, changed))
             }
-            Ok(Err(errors)) => Err(shown(&errors)),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error),
         };
         self.status.send_modify(|status| {
             let known = status.directory.get_or_insert_default();
@@ -330,9 +358,9 @@ fn shown(errors: &ConfigErrors) -> String {
     lines.join("; ")
 }
 
-/// Puts all rules of an origin in force; how many changed.
-async fn put(store: &Store, origin: RuleOrigin, rules: Vec<StoredRule>) -> Result<usize, String> {
-    match store.alerting(Change::ReplaceRules(origin, rules)).await {
+/// Puts all rules of origins in force; how many changed.
+async fn put(store: &Store, all: Vec<(RuleOrigin, Vec<StoredRule>)>) -> Result<usize, String> {
+    match store.alerting(Change::ReplaceRules(all)).await {
         Ok(Changed::Done(changed)) => Ok(changed),
         Ok(Changed::Conflict(why)) => Err(why),
         Ok(other) => Err(format!("unexpected answer {other:?}")),

@@ -117,6 +117,9 @@ pub struct Alert {
     pub description: String,
     /// What raised it.
     pub source: AlertSource,
+    /// The series concerned, as `name{label="value"}`; empty if it is about none.
+    #[serde(default)]
+    pub series: String,
     /// Labels that silences, routes and inhibitions match: alertname, `agent_id`, `metric_name`, severity and
     /// those of the series.
     pub labels: LabelPairs,
@@ -171,6 +174,7 @@ impl Alert {
             severity,
             description: String::new(),
             source: AlertSource::Rule,
+            series: String::new(),
             labels: Vec::new(),
             annotations: Vec::new(),
             fired_at: Some(at),
@@ -195,6 +199,14 @@ impl Alert {
         self.resolved_at.is_none()
     }
 
+    /// When an external alert is over unless it is sent again. Senders get five minutes after a start of the server.
+    pub fn ends_with(&self, started: Option<Timestamp>) -> Option<Timestamp> {
+        const GRACE_MS: i64 = 300_000;
+        let grace = started.map(|at| at.plus_millis(GRACE_MS));
+        self.ends_at
+            .map(|end| grace.map_or(end, |grace| end.max(grace)))
+    }
+
     /// Where it stands, as it is known here.
     pub const fn state(&self) -> AlertState {
         match (self.fired_at, self.resolved_at) {
@@ -213,6 +225,8 @@ impl Alert {
         alert.fired_at = alert.fired_at.filter(by);
         alert.resolved_at = alert.resolved_at.filter(by);
         alert.acknowledged = alert.acknowledged.filter(|ack| ack.at <= at);
+        alert.kept_since = alert.kept_since.filter(by);
+        alert.no_data_since = alert.no_data_since.filter(by);
         alert
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{AgentNo, Alert, Delivery, GroupState, OccurrenceNo, Silence, StoredRule};
+use super::{AgentNo, Alert, AlertSource, Delivery, GroupState, OccurrenceNo, Silence, StoredRule};
 
 /// Rules, open alerts, silences, groups and the outbox. Cheap to clone: each part is shared, and copied on write.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +23,16 @@ pub struct AlertBook {
 }
 
 impl AlertBook {
-    /// The open alert of this identity.
-    pub fn open_alert(&self, agent: AgentNo, alert_id: &str) -> Option<&Arc<Alert>> {
+    /// The open alert of this identity and source.
+    pub fn open_alert(
+        &self,
+        agent: AgentNo,
+        alert_id: &str,
+        source: AlertSource,
+    ) -> Option<&Arc<Alert>> {
         let of_agent = self.open.get(&agent)?;
-        of_agent.iter().find(|alert| alert.alert_id == alert_id)
+        let is_it = |alert: &&Arc<Alert>| alert.alert_id == alert_id && alert.source == source;
+        of_agent.iter().find(is_it)
     }
 
     /// An open alert by its number.

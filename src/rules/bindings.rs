@@ -84,12 +84,14 @@ pub(super) struct Bindings {
 }
 
 impl Bindings {
-    /// Takes rules in force; bindings are worked out anew when they are others than before.
-    pub(super) fn take_rules(&mut self, rules: &BTreeMap<String, Arc<StoredRule>>) {
-        if !self.index.is_of(rules) {
+    /// Takes rules in force; bindings are worked out anew when they are others than before. Returns whether they are.
+    pub(super) fn take_rules(&mut self, rules: &BTreeMap<String, Arc<StoredRule>>) -> bool {
+        let are_others = !self.index.is_of(rules);
+        if are_others {
             self.index = RuleIndex::new(rules);
             self.agents.clear();
         }
+        are_others
     }
 
     /// Forgets agents that are not among these.

@@ -131,6 +131,10 @@ pub(super) fn judge(
             within_ms,
         } => of_forecast(limit, *window_ms, *within_ms, least, series, case),
     }?;
+    let has_listened = |since: Timestamp| case.at.since(since) >= case.lookback_ms(None);
+    if judgement.finding == Finding::NoData && !case.listening_since.is_none_or(has_listened) {
+        judgement.finding = Finding::NotYet;
+    }
     // What has been gone for long must not begin to alert for being gone.
     if judgement.finding == Finding::NoData
         && rule.no_data == NoData::Alert
@@ -274,7 +278,9 @@ fn of_silence(
 
 /// Whether it has been silent for long enough while somebody listened.
 pub(super) fn is_silent(last_seen: Timestamp, window_ms: i64, case: &Case) -> bool {
-    let since = case.listening_since.map_or(last_seen, |t| t.max(last_seen));
+    // What was silent before a restart is so after it; only a new alert needs somebody who listened.
+    let listening = case.listening_since.filter(|_| !case.is_open);
+    let since = listening.map_or(last_seen, |t| t.max(last_seen));
     case.at.since(since) >= window_ms
 }
 

@@ -66,6 +66,11 @@ struct Round<'a> {
 }
 
 impl Evaluator {
+    /// Judges everything on the next schedule: what was found last was not committed.
+    pub fn look_again(&mut self) {
+        self.is_warm = false;
+    }
+
     /// Evaluates over the present moment of the file.
     pub fn evaluate(
         &mut self,
@@ -75,7 +80,9 @@ impl Evaluator {
         at: Timestamp,
     ) -> Evaluated {
         let book = history.book();
-        self.bindings.take_rules(&book.rules);
+        if self.bindings.take_rules(&book.rules) {
+            self.is_warm = false;
+        }
         self.baselines.borrow_mut().forget_before(at);
         let mut out = Evaluated::default();
         if book.rules.is_empty() {
@@ -104,6 +111,8 @@ impl Evaluator {
             self.bindings.retain(&agents);
             self.is_warm = true;
         }
+        // What could not be read now is judged on the next schedule.
+        self.is_warm &= out.errors.is_empty();
         out
     }
 
@@ -254,23 +263,17 @@ impl<'a> Pass<'a> {
             return (None, None);
         }
         let agent = self.agent.id.as_str();
-        let is_of_series = |alert: &Alert| {
-            info.key.labels().all(|(name, value)| {
-                let is_label = |(n, v): &(String, String)| {
-                    v == value && n.strip_prefix("exported_").unwrap_or(n) == name
-                };
-                alert.labels.iter().any(is_label)
-            })
-        };
-        let with_labels = names::alert_id_with_labels(&rule.name, agent, &info.key);
-        if let Some(alert) = self.open.get(with_labels.as_str()) {
-            return (Some(with_labels), Some(alert));
+        let series = info.key.to_string();
+        let ids = [
+            names::alert_id_with_labels(&rule.name, agent, &info.key),
+            names::alert_id(&rule.name, agent, &info.key),
+        ];
+        for id in ids {
+            if let Some(alert) = self.open.get(id.as_str()).filter(|a| a.series == series) {
+                return (Some(id), Some(alert));
+            }
         }
-        let plain = names::alert_id(&rule.name, agent, &info.key);
-        match self.open.get(plain.as_str()) {
-            Some(alert) if is_of_series(alert) => (Some(plain), Some(alert)),
-            _ => (None, None),
-        }
+        (None, None)
     }
 
     /// A rule about the whole agent: whether any series that the agent sends itself has been heard of.
@@ -351,6 +354,7 @@ impl<'a> Pass<'a> {
             rule: Arc::clone(stored),
             agent: self.agent.no,
             alert_id: id,
+            series: key.map(ToString::to_string).unwrap_or_default(),
             labels: texts.labels,
             finding: found.finding,
             value: found.value,
@@ -403,6 +407,7 @@ impl<'a> Pass<'a> {
                 rule: Arc::clone(stored),
                 agent: self.agent.no,
                 alert_id: (*id).to_owned(),
+                series: alert.series.clone(),
                 labels: alert.labels.clone(),
                 finding: Finding::Gone("the rule no longer looks at it".to_owned()),
                 value: None,
@@ -420,7 +425,7 @@ fn may_begin(rule: &Rule, finding: &Finding) -> bool {
     match finding {
         Finding::Holds => true,
         Finding::NoData => rule.no_data == NoData::Alert,
-        Finding::Ends | Finding::Gone(_) => false,
+        Finding::Ends | Finding::NotYet | Finding::Gone(_) => false,
     }
 }
 

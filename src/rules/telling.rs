@@ -92,8 +92,7 @@ fn of_group(
             (_, Some(due)) if due <= end => {
                 let state = group.take().unwrap_or_default();
                 let flush = look(key, &state, members, due, routing, route, book);
-                told += usize::from(flush.notification.is_some());
-                told += usize::from(flush.escalation.is_some());
+                told += flush.notifications.len() + flush.escalations.len();
                 group = flush.state;
             }
             _ => return told,
@@ -116,7 +115,7 @@ fn look(
         .map(|alert| {
             let alert = Arc::new(alert.as_of(at));
             Member {
-                muted_by: routing.muted_by(&alert, book, at),
+                muted_by: routing.muted_by(&alert, &[], book, at),
                 alert,
             }
         })

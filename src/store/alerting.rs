@@ -12,6 +12,8 @@ use crate::{
 
 /// Rules that may be in force at once.
 pub const RULES_MAX: usize = 5_000;
+/// Alerts of other systems that may fire at once.
+pub(super) const EXTERNAL_MAX: usize = 10_000;
 /// Silences that are kept; beyond it the oldest expired ones go.
 pub(super) const SILENCES_MAX: usize = 10_000;
 
@@ -24,6 +26,8 @@ pub struct Observation {
     pub agent: AgentNo,
     /// Identity of the alert.
     pub alert_id: String,
+    /// The series concerned, as text; empty for an agent.
+    pub series: String,
     /// Labels of the alert.
     pub labels: LabelPairs,
     /// What was found.
@@ -94,8 +98,8 @@ pub enum Change {
     PutRule(StoredRule),
     /// A rule of the API goes.
     DeleteRule(String),
-    /// All rules of an origin at once.
-    ReplaceRules(RuleOrigin, Vec<StoredRule>),
+    /// All rules of one or more origins at once.
+    ReplaceRules(Vec<(RuleOrigin, Vec<StoredRule>)>),
     /// Somebody looks after an alert.
     Acknowledge(OccurrenceNo, Acknowledgement),
     /// Somebody ends an alert; it comes back if its condition still holds.
@@ -118,6 +122,8 @@ pub enum Change {
     External(Vec<ExternalAlert>),
     /// Groups that are due are looked at, and external alerts that were not sent again end.
     Dispatch,
+    /// Alerts that fire are put into the groups of the routes as they are now.
+    Regroup,
     /// How an attempt to deliver ended.
     Settle {
         /// Place in the outbox.
@@ -171,7 +177,11 @@ impl Change {
                 .iter()
                 .map(|e| size_of_val(e) + pairs(&e.labels) + pairs(&e.annotations))
                 .sum(),
-            Self::ReplaceRules(_, rules) => rules.iter().map(|r| 512 + r.definition.len()).sum(),
+            Self::ReplaceRules(all) => all
+                .iter()
+                .flat_map(|(_, rules)| rules)
+                .map(|r| 512 + r.definition.len())
+                .sum(),
             Self::PutRule(rule) => 512 + rule.definition.len(),
             _ => 512,
         }

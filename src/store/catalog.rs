@@ -280,13 +280,10 @@ impl Catalog {
 
     /// How often the alert of this identity fired since a moment.
     pub(super) fn firings_since(&self, alert_id: &str, since: Timestamp) -> usize {
-        let recent = self.alerts.iter().rev().take_while(|a| {
-            // One that was pending for long may have fired since.
-            a.resolved_at.is_none_or(|end| end >= since) || a.active_at >= since
-        });
-        recent
-            .filter(|a| a.alert_id == alert_id && a.fired_at.is_some_and(|fired| fired >= since))
-            .count()
+        let all = self.alerts.iter().rev();
+        // One that was pending for long may have fired since.
+        let recent = all.filter(|a| a.fired_at.is_some_and(|fired| fired >= since));
+        recent.filter(|a| a.alert_id == alert_id).count()
     }
 
     /// Milliseconds between two moments in which no server ran.

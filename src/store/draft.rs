@@ -576,7 +576,10 @@ impl<'a> Draft<'a> {
         let verdict =
             alerts::judge_status(&inputs, registration, &self.settings.policy, self.clock_now);
         let alert_id = alerts::health_alert_id(&entry.id);
-        let firing = self.catalog.book.open_alert(agent, &alert_id).cloned();
+        let book = &self.catalog.book;
+        let firing = book
+            .open_alert(agent, &alert_id, AlertSource::Health)
+            .cloned();
         let decision =
             alerts::decide_health_alert(&entry.id, &verdict, liveness.error(), firing.as_deref());
         match decision {
@@ -604,7 +607,7 @@ impl<'a> Draft<'a> {
 
     fn resolve_health_alert(&mut self, agent: AgentNo, id: &AgentId, reason: &str) {
         let id = alerts::health_alert_id(id);
-        if let Some(firing) = self.catalog.book.open_alert(agent, &id).cloned() {
+        if let Some(firing) = self.open_alert(agent, &id, AlertSource::Health) {
             self.end(&firing, reason, String::new());
         }
     }

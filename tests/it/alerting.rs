@@ -806,3 +806,28 @@ async fn an_alert_s_identity_has_labels_where_a_metric_has_several_series_and_st
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_was_silent_before_a_restart_is_so_after_it() {
+    let mut server = server();
+    let rule = json!({"name": "gone", "description": "d", "condition_type": "absent", "metric_name": "m", "window": "3s"});
+    put_rule(&server, &rule).await;
+    push(&server, 1.0).await;
+    let before = in_state(&server, "gone", "firing").await;
+    server.restart();
+    // Two evaluations later nothing has changed.
+    let evaluated = async |after: Option<Value>| {
+        eventually("an evaluation", async || {
+            let at = server.get_json("/api/v1/status").await["rules"]["evaluated_at"].clone();
+            (at.is_string() && Some(&at) != after.as_ref()).then_some(at)
+        })
+        .await
+    };
+    let first = evaluated(None).await;
+    evaluated(Some(first)).await;
+    let after = in_state(&server, "gone", "firing").await;
+    assert_eq!(
+        (&after["id"], &after["timestamp"]),
+        (&before["id"], &before["timestamp"])
+    );
+}

@@ -144,6 +144,7 @@ fn write_alerting(store: &Store, agent: &AgentId) {
             rule,
             agent: no,
             alert_id: format!("{name}:{agent}:load"),
+            series: "load{zone=\"c\"}".into(),
             labels: vec![
                 ("alertname".into(), name.into()),
                 ("agent_id".into(), agent.to_string()),

@@ -1,5 +1,4 @@
 //! Rules on the command line: checked, tried on history from a file and from a server, held against it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use serde_json::{Value, json};
 

@@ -1,19 +1,23 @@
 //! The part of a draft that is about alerts: each transition with its event, its evidence and its group made due;
 //! each look at a group with what is to be delivered.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::Draft;
 use crate::{
     alerts::{self, Finding, Life, Step, Surroundings, Terms},
     model::{
-        Acknowledgement, Alert, AlertEvent, AlertEventKind, AlertSource, Evidence, OccurrenceNo,
-        RuleOrigin, Silence, StoredRule, Timestamp,
+        Acknowledgement, AgentNo, Alert, AlertEvent, AlertEventKind, AlertSource, Evidence,
+        OccurrenceNo, RuleOrigin, Silence, StoredRule, Timestamp,
     },
     store::{
         WriteError,
         alerting::{
-            Change, Changed, ExternalAlert, Observation, RULES_MAX, SILENCES_MAX, is_of_rule,
+            Change, Changed, EXTERNAL_MAX, ExternalAlert, Observation, RULES_MAX, SILENCES_MAX,
+            is_of_rule,
         },
     },
 };
@@ -55,7 +59,7 @@ impl Draft<'_> {
             }
             Change::PutRule(rule) => self.put_rule(rule)?,
             Change::DeleteRule(name) => self.delete_rule(&name),
-            Change::ReplaceRules(origin, rules) => self.replace_rules(origin, rules)?,
+            Change::ReplaceRules(all) => self.replace_rules(all)?,
             Change::Acknowledge(occurrence, ack) => self.acknowledge(occurrence, ack),
             Change::Resolve {
                 occurrence,
@@ -65,10 +69,11 @@ impl Draft<'_> {
             Change::PutSilence(silence) => self.put_silence(silence)?,
             Change::ExpireSilence { id } => self.expire_silence(&id),
             Change::External(alerts) => {
-                alerts.iter().for_each(|alert| self.take_external(alert));
+                self.take_all_external(&alerts);
                 Changed::Done(alerts.len())
             }
             Change::Dispatch => Changed::Done(self.dispatch()),
+            Change::Regroup => Changed::Done(self.regroup()),
             Change::Settle {
                 sequence,
                 outcome,
@@ -89,7 +94,13 @@ impl Draft<'_> {
             return false;
         }
         let (agent, id) = (observation.agent, observation.alert_id.as_str());
-        let open = self.catalog.book.open_alert(agent, id).cloned();
+        let entry = self.catalog.agent(agent);
+        let is_registered = entry.is_some_and(|entry| entry.registration().is_some());
+        // Its registration may have ended while the rule was evaluated, and its alerts with it.
+        if !is_registered && !matches!(observation.finding, Finding::Gone(_)) {
+            return false;
+        }
+        let open = self.open_alert(agent, id, AlertSource::Rule);
         let Some(step) = self.step(
             open.as_deref(),
             id,
@@ -123,6 +134,17 @@ impl Draft<'_> {
         true
     }
 
+    /// The open alert of this identity and source.
+    pub(super) fn open_alert(
+        &self,
+        agent: AgentNo,
+        id: &str,
+        source: AlertSource,
+    ) -> Option<Arc<Alert>> {
+        let found = self.catalog.book.open_alert(agent, id, source);
+        found.cloned()
+    }
+
     fn step(
         &self,
         open: Option<&Alert>,
@@ -142,6 +164,7 @@ impl Draft<'_> {
         let rule = &observation.rule.rule;
         let occurrence = OccurrenceNo(self.catalog.next_occurrence);
         Alert {
+            series: observation.series.clone(),
             labels: observation.labels.clone(),
             fired_at: None,
             ..Alert::fired(
@@ -208,44 +231,49 @@ impl Draft<'_> {
         }
     }
 
-    /// Puts the rules of one origin in place of those that it had, all or none. A rule of the API gives way to one of
-    /// the same name in a file.
+    /// Puts the rules of origins in place of those that they had, all or none. A rule of the API gives way to one of the
+    /// same name in a file; one that moves from file to file keeps its alerts.
     fn replace_rules(
         &mut self,
-        origin: RuleOrigin,
-        rules: Vec<StoredRule>,
+        all: Vec<(RuleOrigin, Vec<StoredRule>)>,
     ) -> Result<Changed, WriteError> {
+        let origins: Vec<RuleOrigin> = all.iter().map(|(origin, _)| *origin).collect();
+        let mut rules: BTreeMap<String, StoredRule> = BTreeMap::new();
+        for rule in all.into_iter().flat_map(|(_, rules)| rules) {
+            if let Some(twice) = rules.insert(rule.rule.name.clone(), rule) {
+                return Ok(Changed::Conflict(owned(&twice.rule.name, twice.origin)));
+            }
+        }
         let present = &self.catalog.book.rules;
-        let names: BTreeSet<&str> = rules.iter().map(|r| r.rule.name.as_str()).collect();
         let others = present
             .iter()
-            .filter(|(name, rule)| rule.origin != origin && !names.contains(name.as_str()));
+            .filter(|(name, rule)| !origins.contains(&rule.origin) && !rules.contains_key(*name));
         if others.count() + rules.len() > RULES_MAX {
-            let why = format!(
-                "{} rules and those of other origins are more than {RULES_MAX}",
-                rules.len()
-            );
+            let count = rules.len();
+            let why = format!("{count} rules and those of other origins are more than {RULES_MAX}");
             return Err(WriteError::Limit(why));
         }
-        let taken = rules.iter().find_map(|rule| {
-            let present = present.get(&rule.rule.name)?;
-            (present.origin < origin).then(|| owned(&rule.rule.name, present.origin))
+        let taken = rules.iter().find_map(|(name, rule)| {
+            let present = present.get(name)?;
+            let is_others = !origins.contains(&present.origin) && present.origin < rule.origin;
+            is_others.then(|| owned(name, present.origin))
         });
         if let Some(taken) = taken {
             return Ok(Changed::Conflict(taken));
         }
         let gone: Vec<String> = present
             .iter()
-            .filter(|(name, rule)| rule.origin == origin && !names.contains(name.as_str()))
+            .filter(|(name, rule)| origins.contains(&rule.origin) && !rules.contains_key(*name))
             .map(|(name, _)| name.clone())
             .collect();
         let new: Vec<StoredRule> = rules
             .into_iter()
-            .filter(|rule| {
-                present.get(&rule.rule.name).is_none_or(|present| {
-                    present.definition != rule.definition || present.origin != origin
+            .filter(|(name, rule)| {
+                present.get(name).is_none_or(|present| {
+                    present.definition != rule.definition || present.origin != rule.origin
                 })
             })
+            .map(|(_, rule)| rule)
             .collect();
         let changed = gone.len() + new.len();
         gone.iter().for_each(|name| self.remove_rule(name));
@@ -363,13 +391,33 @@ impl Draft<'_> {
         Changed::Done(1)
     }
 
+    /// Takes somebody else's alerts as far as there is room for new ones.
+    fn take_all_external(&mut self, alerts: &[ExternalAlert]) {
+        let open = self.catalog.book.open.values().flatten();
+        let known = open
+            .filter(|alert| alert.source == AlertSource::External)
+            .count();
+        let has_room = known + alerts.len() <= EXTERNAL_MAX;
+        if !has_room {
+            tracing::error!(
+                "there are {known} alerts of other systems already: new ones are not taken"
+            );
+        }
+        alerts
+            .iter()
+            .for_each(|alert| self.take_external(alert, has_room));
+    }
+
     /// Takes somebody else's alert: it fires until the time it names.
-    fn take_external(&mut self, external: &ExternalAlert) {
+    fn take_external(&mut self, external: &ExternalAlert, has_room: bool) {
         let id = external.alert_id();
-        let open = self.catalog.book.open_alert(external.agent, &id).cloned();
+        // It may have begun before its agent was known.
+        let open = [external.agent, AgentNo::NONE]
+            .into_iter()
+            .find_map(|agent| self.open_alert(agent, &id, AlertSource::External));
         let is_over = external.ends_at <= self.now;
         let Some(open) = open else {
-            if is_over {
+            if is_over || !has_room {
                 return;
             }
             let (name, severity, description) = external.words();
@@ -406,9 +454,9 @@ impl Draft<'_> {
 
     /// Ends external alerts that were not sent again in time.
     pub(super) fn end_external(&mut self) {
-        let now = self.now;
+        let (now, started) = (self.now, self.catalog.open_run);
         for alert in self.catalog.book.all_open() {
-            if alert.ends_at.is_some_and(|end| end <= now) {
+            if alert.ends_with(started).is_some_and(|end| end <= now) {
                 self.end(&alert, "its sender did not send it again", String::new());
             }
         }

@@ -1,7 +1,7 @@
 //! The part of a draft that is about telling: groups that are due, the outbox.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -15,14 +15,30 @@ use crate::{
     store::alerting::Changed,
 };
 
-/// Deliveries that may wait; beyond it the oldest that were given up go.
-const OUTBOX_MAX: usize = 10_000;
+/// Groups that one commit looks at; more are left due.
+const GROUPS_MAX: usize = 500;
+/// Deliveries that wait for a channel that works before groups are left due.
+const CONGESTED: usize = 1_000;
+/// Deliveries that may wait for one channel; beyond it the oldest is given up.
+const WAITING_MAX: usize = 5_000;
+/// Deliveries that were given up and are kept.
+const DEAD_LETTERS_MAX: usize = 10_000;
 /// What was given up is kept for so long, in milliseconds.
 const DEAD_LETTERS_MS: i64 = 30 * crate::model::DAY_MS;
 /// Failed attempts that stand in an alert's history one by one; of later ones every so-manieth.
 const ATTEMPTS_TOLD: u32 = 10;
 /// Longest error text of an attempt, in bytes.
 const ERROR_BYTES_MAX: usize = 500;
+
+/// What waits for a channel.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queue {
+    waiting: usize,
+    /// Whether an attempt failed that is to be made again.
+    is_failing: bool,
+}
+
+type Queues = HashMap<String, Queue>;
 
 impl Draft<'_> {
     /// Makes the groups of an alert that fired or resolved due. A group comes into being when an alert fires.
@@ -44,6 +60,27 @@ impl Draft<'_> {
                 },
                 |known| GroupState::clone(&known),
             );
+            group.next_flush = Some(group.next_flush.map_or(look, |next| next.min(look)));
+            self.put_group(key, Some(group));
+        }
+        if alert.resolved_at.is_some() {
+            self.make_told_due(alert, now);
+        }
+    }
+
+    /// Makes groups due that were told of an alert when routes were others.
+    fn make_told_due(&mut self, alert: &Alert, now: Timestamp) {
+        let groups = &self.catalog.book.groups;
+        let told: Vec<(String, GroupState)> = groups
+            .iter()
+            .filter(|(_, group)| group.told_firing.contains(&alert.occurrence))
+            .filter(|(_, group)| group.next_flush.is_none_or(|next| next > now))
+            .map(|(key, group)| (key.clone(), GroupState::clone(group)))
+            .collect();
+        let routing = Arc::clone(&self.settings.routing);
+        for (key, mut group) in told {
+            let route = routing.route(&group.route);
+            let look = route.map_or(now, |route| alerts::next_look(Some(&group), route, now));
             group.next_flush = Some(group.next_flush.map_or(look, |next| next.min(look)));
             self.put_group(key, Some(group));
         }
@@ -83,33 +120,81 @@ impl Draft<'_> {
             .filter(|(_, group)| is_due(group))
             .map(|(key, group)| (key.clone(), Arc::clone(group)))
             .collect();
+        let mut queues = self.queues();
+        let due: Vec<(String, Arc<GroupState>)> = due
+            .into_iter()
+            .filter(|(_, group)| !self.is_congested(group, &queues))
+            .take(GROUPS_MAX)
+            .collect();
         if due.is_empty() {
             return 0;
         }
         let mut members = self.members(&due);
         for (key, group) in &due {
+            if self.is_congested(group, &queues) {
+                continue;
+            }
             let firing = members.remove(key.as_str()).unwrap_or_default();
-            self.look_at(key, group, &firing);
+            self.look_at(key, group, &firing, &mut queues);
         }
         due.len()
     }
 
-    /// Alerts that fire, by the keys of the groups that are looked at.
+    /// How much waits for each channel.
+    fn queues(&self) -> Queues {
+        let mut queues = Queues::default();
+        for delivery in self.catalog.book.outbox.values().filter(|d| !d.is_dead()) {
+            let queue = queues.entry(delivery.channel.clone()).or_default();
+            queue.waiting += 1;
+            queue.is_failing |= delivery.attempts > 0;
+        }
+        queues
+    }
+
+    /// Whether a group has to wait for a channel that works and has much to do. One that fails keeps nobody waiting.
+    fn is_congested(&self, group: &GroupState, queues: &Queues) -> bool {
+        let route = self.settings.routing.route(&group.route);
+        let mut channels = route.into_iter().flat_map(|route| &route.channels);
+        channels.any(|channel| {
+            let queue = queues.get(channel);
+            queue.is_some_and(|queue| !queue.is_failing && queue.waiting >= CONGESTED)
+        })
+    }
+
+    /// Alerts that fire, by the keys of the groups that are looked at: those that belong there, and those that were told of
+    /// there, also if routes are others by now.
     fn members(&self, due: &[(String, Arc<GroupState>)]) -> HashMap<String, Vec<Member>> {
         let mut members: HashMap<String, Vec<Member>> = due
             .iter()
             .map(|(key, _)| (key.clone(), Vec::new()))
             .collect();
+        let mut told: HashMap<OccurrenceNo, Vec<&str>> = HashMap::new();
+        for (key, group) in due {
+            for no in &group.told_firing {
+                told.entry(*no).or_default().push(key);
+            }
+        }
         let (routing, book) = (&self.settings.routing, &self.catalog.book);
+        let inhibitors = routing.inhibitors(book);
         for alert in book.all_open() {
             if alert.fired_at.is_none() {
                 continue;
             }
+            let routes = routing.routes_of(&alert.labels);
+            let mut keys: Vec<String> = routes
+                .iter()
+                .map(|route| route.group_key(&alert.labels))
+                .collect();
+            let before = told.remove(&alert.occurrence).unwrap_or_default();
+            keys.extend(before.into_iter().map(str::to_owned));
+            keys.sort();
+            keys.dedup();
             let mut muted_by = None;
-            for route in routing.routes_of(&alert.labels) {
-                if let Some(group) = members.get_mut(&route.group_key(&alert.labels)) {
-                    let muted_by = muted_by
-                        .get_or_insert_with(|| routing.muted_by(&alert, book, self.commit_time()));
+            for key in keys {
+                if let Some(group) = members.get_mut(&key) {
+                    let muted_by = muted_by.get_or_insert_with(|| {
+                        routing.muted_by(&alert, &inhibitors, book, self.commit_time())
+                    });
                     group.push(Member {
                         alert: Arc::clone(&alert),
                         muted_by: muted_by.clone(),
@@ -120,14 +205,29 @@ impl Draft<'_> {
         members
     }
 
-    fn look_at(&mut self, key: &str, group: &GroupState, firing: &[Member]) {
+    /// Puts alerts that fire into the groups of the routes as they are now. Returns how many came into new ones.
+    pub(super) fn regroup(&mut self) -> usize {
+        let routing = Arc::clone(&self.settings.routing);
+        let mut regrouped = 0;
+        for alert in self.catalog.book.all_open() {
+            let lacks = |route: &&Route| {
+                let key = route.group_key(&alert.labels);
+                !self.catalog.book.groups.contains_key(&key)
+            };
+            let is_firing = alert.fired_at.is_some();
+            if is_firing && routing.routes_of(&alert.labels).iter().any(lacks) {
+                self.make_due(&alert);
+                regrouped += 1;
+            }
+        }
+        regrouped
+    }
+
+    fn look_at(&mut self, key: &str, group: &GroupState, firing: &[Member], queues: &mut Queues) {
         let routing = Arc::clone(&self.settings.routing);
         let Some(route) = routing.route(&group.route) else {
-            // The configuration has no such route any more; its alerts have found another by now.
+            // The configuration has no such route any more; its alerts found another when the server started.
             self.put_group(key.to_owned(), None);
-            firing
-                .iter()
-                .for_each(|member| self.make_due(&member.alert));
             return;
         };
         let resolved: Vec<Arc<Alert>> = group
@@ -138,7 +238,7 @@ impl Draft<'_> {
             .cloned()
             .collect();
         let flush = alerts::flush(key, group, route, firing, &resolved, self.commit_time());
-        self.tell(route, &flush);
+        self.tell(route, &flush, queues);
         for (alert, why) in &flush.muted {
             self.note_event(alert, AlertEventKind::Muted, why.clone(), String::new());
         }
@@ -158,48 +258,43 @@ impl Draft<'_> {
         self.put_group(key.to_owned(), flush.state);
     }
 
-    fn tell(&mut self, route: &Route, flush: &Flush) {
-        let higher = route.escalation.iter().flat_map(|e| &e.channels);
-        if let Some(notification) = &flush.notification {
-            let escalated = higher.clone().filter(|_| flush.tells_escalated);
-            let mut channels: Vec<&String> = route.channels.iter().chain(escalated).collect();
-            channels.dedup();
-            for channel in channels {
-                self.put_delivery(channel, notification);
-            }
+    fn tell(&mut self, route: &Route, flush: &Flush, queues: &mut Queues) {
+        let higher: Vec<&String> = route.escalation.iter().flat_map(|e| &e.channels).collect();
+        let mut channels: Vec<&String> = route.channels.iter().collect();
+        if flush.tells_escalated {
+            channels.extend(&higher);
         }
-        if let Some(notification) = &flush.escalation {
-            higher.for_each(|channel| self.put_delivery(channel, notification));
+        for (channels, told) in [
+            (channels, &flush.notifications),
+            (higher, &flush.escalations),
+        ] {
+            let mut seen = HashSet::new();
+            for channel in channels.into_iter().filter(|channel| seen.insert(*channel)) {
+                for notification in told {
+                    self.put_delivery(channel, notification, queues);
+                }
+            }
         }
     }
 
-    fn put_delivery(&mut self, channel: &str, notification: &Notification) {
+    fn put_delivery(&mut self, channel: &str, notification: &Notification, queues: &mut Queues) {
         let routing = &self.settings.routing;
         let wants_resolved = !routing.without_resolved.iter().any(|name| name == channel);
-        if !notification.is_firing() && !wants_resolved {
-            return;
-        }
         let mut notification = notification.clone();
         if !wants_resolved {
             notification
                 .alerts
                 .retain(|alert| alert.resolved_at.is_none());
         }
-        self.make_room_in_outbox();
+        if notification.alerts.is_empty() {
+            return;
+        }
+        self.make_room(channel, queues);
         let now = self.commit_time();
         let catalog = Arc::make_mut(&mut self.catalog);
         let sequence = catalog.next_delivery;
         catalog.next_delivery += 1;
-        for alert in &notification.alerts {
-            if let Some(alert) = self.catalog.alert(alert.occurrence).cloned() {
-                self.note_event(
-                    &alert,
-                    AlertEventKind::Queued,
-                    channel.to_owned(),
-                    String::new(),
-                );
-            }
-        }
+        self.note_delivery(&notification, AlertEventKind::Queued, channel);
         let delivery = Delivery {
             sequence,
             channel: channel.to_owned(),
@@ -211,6 +306,60 @@ impl Draft<'_> {
             notification,
         };
         self.put_in_outbox(delivery);
+        queues.entry(channel.to_owned()).or_default().waiting += 1;
+    }
+
+    /// Notes what became of a notification in the history of each alert that it tells of.
+    fn note_delivery(&mut self, notification: &Notification, kind: AlertEventKind, reason: &str) {
+        for told in &notification.alerts {
+            if let Some(alert) = self.catalog.alert(told.occurrence).cloned() {
+                self.note_event(&alert, kind, reason.to_owned(), String::new());
+            }
+        }
+    }
+
+    /// Of a channel that has failed for so long that its deliveries pile up, the oldest is given up.
+    fn make_room(&mut self, channel: &str, queues: &mut Queues) {
+        let queue = queues.entry(channel.to_owned()).or_default();
+        if queue.waiting < WAITING_MAX {
+            return;
+        }
+        let outbox = &self.catalog.book.outbox;
+        let oldest = outbox
+            .values()
+            .find(|delivery| delivery.channel == channel && !delivery.is_dead())
+            .cloned();
+        let Some(oldest) = oldest else { return };
+        queue.waiting -= 1;
+        tracing::error!(
+            channel,
+            delivery = oldest.sequence,
+            "too many notifications wait for a channel: the oldest is given up"
+        );
+        let why = format!("more than {WAITING_MAX} notifications wait for the channel");
+        let outcome = DeliveryOutcome::Refused { error: why };
+        self.settle(oldest.sequence, &outcome, None);
+    }
+
+    /// Lets go of what was given up long ago, and of the oldest of it beyond a number.
+    fn forget_dead_letters(&mut self) {
+        let before = self.commit_time().plus_millis(-DEAD_LETTERS_MS);
+        let dead: Vec<&Arc<Delivery>> = self
+            .catalog
+            .book
+            .outbox
+            .values()
+            .filter(|delivery| delivery.is_dead())
+            .collect();
+        let too_many = dead.len().saturating_sub(DEAD_LETTERS_MAX);
+        let gone: Vec<u64> = dead
+            .iter()
+            .enumerate()
+            .filter(|(place, delivery)| *place < too_many || delivery.created_at < before)
+            .map(|(_, delivery)| delivery.sequence)
+            .collect();
+        gone.into_iter()
+            .for_each(|sequence| self.take_from_outbox(sequence));
     }
 
     fn outbox_mut(&mut self) -> &mut BTreeMap<u64, Arc<Delivery>> {
@@ -226,33 +375,6 @@ impl Draft<'_> {
     fn take_from_outbox(&mut self, sequence: u64) {
         self.outbox_mut().remove(&sequence);
         self.alerting.deliveries.insert(sequence);
-    }
-
-    /// Lets go of what was given up long ago, and, when the outbox is full, of the oldest of it; at the last of the
-    /// oldest delivery, so that one receiver that is gone for good cannot fill the file.
-    fn make_room_in_outbox(&mut self) {
-        let before = self.commit_time().plus_millis(-DEAD_LETTERS_MS);
-        let outbox = &self.catalog.book.outbox;
-        let is_old = |d: &Delivery| d.is_dead() && d.created_at < before;
-        let mut gone: Vec<u64> = outbox
-            .values()
-            .filter(|delivery| is_old(delivery))
-            .map(|delivery| delivery.sequence)
-            .collect();
-        if outbox.len() - gone.len() >= OUTBOX_MAX {
-            let oldest_dead = outbox.values().find(|delivery| delivery.is_dead());
-            let oldest = oldest_dead.or_else(|| outbox.values().next());
-            if let Some(oldest) = oldest {
-                tracing::error!(
-                    channel = oldest.channel,
-                    delivery = oldest.sequence,
-                    "the outbox is full: its oldest delivery is dropped"
-                );
-                gone.push(oldest.sequence);
-            }
-        }
-        gone.into_iter()
-            .for_each(|sequence| self.take_from_outbox(sequence));
     }
 
     /// Notes how an attempt ended.
@@ -275,12 +397,6 @@ impl Draft<'_> {
             }
         };
         let error = &error[..error.floor_char_boundary(ERROR_BYTES_MAX)];
-        let told: Vec<OccurrenceNo> = delivery
-            .notification
-            .alerts
-            .iter()
-            .map(|alert| alert.occurrence)
-            .collect();
         let reason = if error.is_empty() {
             delivery.channel.clone()
         } else {
@@ -290,10 +406,8 @@ impl Draft<'_> {
         let is_worth_telling = kind != AlertEventKind::DeliveryFailed
             || delivery.attempts < ATTEMPTS_TOLD
             || delivery.attempts.is_multiple_of(ATTEMPTS_TOLD);
-        for occurrence in told.into_iter().filter(|_| is_worth_telling) {
-            if let Some(alert) = self.catalog.alert(occurrence).cloned() {
-                self.note_event(&alert, kind, reason.clone(), String::new());
-            }
+        if is_worth_telling {
+            self.note_delivery(&delivery.notification, kind, &reason);
         }
         if kind == AlertEventKind::Delivered {
             self.take_from_outbox(sequence);
@@ -304,6 +418,9 @@ impl Draft<'_> {
                 last_error: error.to_owned(),
                 ..Delivery::clone(&delivery)
             });
+            if kind == AlertEventKind::DeliveryGivenUp {
+                self.forget_dead_letters();
+            }
         }
         Changed::Done(1)
     }
