@@ -253,14 +253,11 @@ mod tests {
     }
 
     fn fired(no: u64, ms: i64) -> Arc<Alert> {
-        Arc::new(Alert::fired(
-            OccurrenceNo(no),
-            AgentNo(1),
-            format!("r:{no}"),
-            "r",
-            Severity::Info,
-            at(ms),
-        ))
+        let (occurrence, id) = (OccurrenceNo(no), format!("r:{no}"));
+        Arc::new(Alert {
+            labels: vec![("n".to_owned(), no.to_string())],
+            ..Alert::fired(occurrence, AgentNo(1), id, "r", Severity::Info, at(ms))
+        })
     }
 
     fn resolved(alert: &Arc<Alert>, ms: i64) -> Arc<Alert> {
@@ -415,15 +412,7 @@ mod tests {
 
     #[test]
     fn a_large_group_is_told_whole() {
-        let alerts: Vec<Arc<Alert>> = (0..450)
-            .map(|no| {
-                let labels = vec![("n".to_owned(), no.to_string())];
-                Arc::new(Alert {
-                    labels,
-                    ..Alert::clone(&fired(no, 0))
-                })
-            })
-            .collect();
+        let alerts: Vec<Arc<Alert>> = (0..450).map(|no| fired(no, 0)).collect();
         let all: Vec<&Arc<Alert>> = alerts.iter().collect();
         let first = look(&GroupState::default(), &audible(&all), &[], 0);
         assert_eq!((first.notifications.len(), told(&first).len()), (3, 450));
@@ -438,15 +427,15 @@ mod tests {
         let state = look(&GroupState::default(), &audible(&[&a]), &[], 0)
             .state
             .unwrap();
-        let again = fired(2, 2 * M);
-        let second = look(&state, &audible(&[&again]), &[resolved(&a, M)], 5 * M);
-        assert_eq!(told(&second), [(2, true)]);
-        let other = Arc::new(Alert {
-            labels: vec![("n".into(), "other".into())],
-            ..Alert::clone(&again)
-        });
+        let other = fired(2, 2 * M);
         let third = look(&state, &audible(&[&other]), &[resolved(&a, M)], 5 * M);
         assert_eq!(told(&third), [(2, true), (1, false)]);
+        let again = Arc::new(Alert {
+            labels: a.labels.clone(),
+            ..Alert::clone(&other)
+        });
+        let second = look(&state, &audible(&[&again]), &[resolved(&a, M)], 5 * M);
+        assert_eq!(told(&second), [(2, true)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     baseline::BaselineRequest,
-    condition::{Case, Judgement, judge},
+    condition::{Case, Judgement, data_age_ms, judge},
     names,
     readings::Recorded,
     telling::notifications,
@@ -241,7 +241,7 @@ impl Replay<'_> {
     ) -> Result<(), ReadError> {
         let rule = tally.rule;
         let kind = series.map_or(MetricKind::Gauge, |s| s.kind);
-        let lookback_ms = lookback_ms(rule, &self.case(self.window.to, kind, None));
+        let lookback_ms = data_age_ms(rule, &self.case(self.window.to, kind, None));
         let moments = moments(rule, recorded.times(), self.window, lookback_ms);
         tally.series += 1;
         tally.covered += covered(recorded.times(), self.window, lookback_ms);
@@ -268,17 +268,6 @@ impl Replay<'_> {
         }
         machine.finish();
         Ok(())
-    }
-}
-
-fn lookback_ms(rule: &Rule, case: &Case) -> i64 {
-    match &rule.condition {
-        Condition::Threshold { window_ms, .. } | Condition::RateOfChange { window_ms, .. } => {
-            case.lookback_ms(*window_ms)
-        }
-        Condition::Absent { window_ms, .. } => *window_ms,
-        Condition::Anomaly { .. } => case.lookback_ms(None),
-        Condition::Forecast { window_ms, .. } => case.lookback_ms(None).min(*window_ms),
     }
 }
 

@@ -80,6 +80,18 @@ impl Case {
     }
 }
 
+/// How old the newest sample may be before there is no data, or before a series is silent; milliseconds.
+pub(super) fn data_age_ms(rule: &Rule, case: &Case) -> i64 {
+    match &rule.condition {
+        Condition::Threshold { window_ms, .. } | Condition::RateOfChange { window_ms, .. } => {
+            case.lookback_ms(*window_ms)
+        }
+        Condition::Absent { window_ms, .. } => *window_ms,
+        Condition::Anomaly { .. } => case.lookback_ms(None),
+        Condition::Forecast { window_ms, .. } => case.lookback_ms(None).min(*window_ms),
+    }
+}
+
 /// Judges a rule's condition for one series.
 ///
 /// # Errors
@@ -131,7 +143,7 @@ pub(super) fn judge(
             within_ms,
         } => of_forecast(limit, *window_ms, *within_ms, least, series, case),
     }?;
-    let has_listened = |since: Timestamp| case.at.since(since) >= case.lookback_ms(None);
+    let has_listened = |since: Timestamp| case.at.since(since) >= data_age_ms(rule, case);
     if judgement.finding == Finding::NoData && !case.listening_since.is_none_or(has_listened) {
         judgement.finding = Finding::NotYet;
     }

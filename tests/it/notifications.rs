@@ -418,7 +418,7 @@ async fn another_prometheus_sends_its_alerts_here() {
     server
         .post_json(path, &json!([{"labels": {}}]))
         .await
-        .problem(422);
+        .problem(400);
     server
         .post_json(path, &json!({"labels": {}}))
         .await
