@@ -1,13 +1,19 @@
 //! Reads alert rules. The form is the JSON object of the API; TOML is brought into it by `config` and `rules`,
 //! which know where each key stands.
 
+mod keys;
+mod reader;
+
 use serde_json::{Map, Value};
 
-use super::template::check_template;
+use keys::{COMMON, KINDS};
+use reader::{NAME_BYTES_MAX, Reader, expected};
+
+pub use keys::RULE_KEYS;
+
 use crate::model::{
     Aggregate, Condition, DAY_MS, FlapDamping, Glob, LabelPairs, Limit, MatchOperator, Matcher,
     NoData, Operator, Quorum, Rule, Season, SeriesFilter, Severity, format_duration_ms,
-    parse_duration_ms,
 };
 
 /// What is said when one of the three is missing, in the words of the document that rules come from.
@@ -15,183 +21,6 @@ pub const MISSING: &str = "Alert rule must contain: ['name', 'description', 'con
 
 /// Keys that every rule must have.
 const REQUIRED: [&str; 3] = ["name", "description", "condition_type"];
-/// Every key of a rule: what a value looks like, what it does.
-pub const RULE_KEYS: [(&str, &str, &str); 27] = [
-    (
-        "name",
-        "text",
-        "What the rule is called; required, and unique.",
-    ),
-    (
-        "description",
-        "template",
-        "What its alerts say; required. Placeholders: docs/alerting.md.",
-    ),
-    (
-        "condition_type",
-        "`threshold`, `rate_of_change`, `absent`, `anomaly`, `forecast`",
-        "When it holds; required.",
-    ),
-    (
-        "metric_name",
-        "text, `*` for any run",
-        "The metric; every one of the agent's own unless set, and the agent as a whole in a rule of type absent.",
-    ),
-    (
-        "agent_id",
-        "text, `*` for any run",
-        "The agents; all unless set.",
-    ),
-    (
-        "labels",
-        "table, or list of matchers",
-        "Labels of the series: exact values, or values that begin with `=~`, `!~`, `!=`.",
-    ),
-    (
-        "severity",
-        "`info`, `warning`, `critical`, `emergency`",
-        "How bad it is; warning unless set.",
-    ),
-    (
-        "operator",
-        "`>`, `<`, `>=`, `<=`, `==`, `!=`",
-        "How the value is compared; `>` unless set. In a rule of type anomaly `>` or `<` takes one side only.",
-    ),
-    (
-        "threshold",
-        "number",
-        "With what; 0 unless set. For an anomaly the score, 3.5 unless set.",
-    ),
-    (
-        "rate_threshold",
-        "number",
-        "The same for a rate, per second.",
-    ),
-    (
-        "resolve_threshold",
-        "number",
-        "An alert that fires ends only when the value no longer compares so with this.",
-    ),
-    (
-        "window",
-        "duration",
-        "What is looked at: how old the newest sample may be; the window of an aggregate, a rate, a forecast, of silence; how much past an anomaly is compared with.",
-    ),
-    (
-        "aggregate",
-        "`last`, `avg`, `min`, `max`, `sum`, `count`",
-        "What is made of the window's samples; `last` unless set.",
-    ),
-    (
-        "breaches",
-        "text such as \"3 of 5\"",
-        "So many of the last samples must breach.",
-    ),
-    (
-        "within",
-        "duration",
-        "How far ahead a forecast looks; 4h unless set.",
-    ),
-    (
-        "season",
-        "`none`, `hour_of_week`",
-        "What an anomaly is compared with: all of the past, or the same hour of the week.",
-    ),
-    (
-        "known_for",
-        "duration",
-        "A rule of type absent is about what was seen within this; 7d unless set.",
-    ),
-    (
-        "for",
-        "duration, up to 30d",
-        "The condition must hold so long before the alert fires.",
-    ),
-    (
-        "keep_firing_for",
-        "duration, up to 30d",
-        "The alert fires on for so long after the condition ended.",
-    ),
-    (
-        "no_data",
-        "`unknown`, `keep`, `alert`, `resolve`",
-        "What it means when there is no data; unknown unless set, which never resolves.",
-    ),
-    (
-        "min_samples",
-        "number",
-        "Fewer samples in the window are no data; 1 unless set, 30 for an anomaly, 3 for a forecast.",
-    ),
-    (
-        "flap_damping",
-        "table: `firings`, `within`",
-        "An alert that fired so often within this time is held until the condition has been gone for as long.",
-    ),
-    ("flap_damping.firings", "number, 2 to 1000", "So often."),
-    ("flap_damping.within", "duration", "Within this."),
-    (
-        "add_labels",
-        "table of templates",
-        "Labels that its alerts get beside their own.",
-    ),
-    ("annotations", "table of templates", "More to be said."),
-    (
-        "annotations.NAME",
-        "template",
-        "One of them; `summary` and `runbook_url` are customary.",
-    ),
-];
-
-/// Keys that every rule may have.
-const COMMON: [&str; 15] = [
-    "name",
-    "description",
-    "condition_type",
-    "metric_name",
-    "agent_id",
-    "labels",
-    "severity",
-    "for",
-    "keep_firing_for",
-    "no_data",
-    "min_samples",
-    "flap_damping",
-    "add_labels",
-    "annotations",
-    "window",
-];
-/// Kinds of conditions with the keys of their own.
-const KINDS: [(&str, &[&str]); 5] = [
-    (
-        "threshold",
-        &[
-            "operator",
-            "threshold",
-            "resolve_threshold",
-            "aggregate",
-            "breaches",
-        ],
-    ),
-    (
-        "rate_of_change",
-        &[
-            "operator",
-            "rate_threshold",
-            "threshold",
-            "resolve_threshold",
-        ],
-    ),
-    ("absent", &["known_for"]),
-    (
-        "anomaly",
-        &["operator", "threshold", "resolve_threshold", "season"],
-    ),
-    (
-        "forecast",
-        &["operator", "threshold", "resolve_threshold", "within"],
-    ),
-];
-
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Longest `for`, `keep_firing_for` and flap damping.
@@ -200,8 +29,6 @@ const HOLD_MS_MAX: i64 = 30 * DAY_MS;
 const WINDOW_MS_MAX: i64 = 400 * DAY_MS;
 /// Labels, annotations or matchers of one rule.
 const PAIRS_MAX: usize = 32;
-/// Longest name, and longest value of a short text; bytes.
-const NAME_BYTES_MAX: usize = 256;
 
 /// A mistake in a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,23 +75,7 @@ pub fn check_rule_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-struct Reader<'a> {
-    object: &'a Map<String, Value>,
-    mistakes: Vec<Mistake>,
-}
-
-impl<'a> Reader<'a> {
-    fn report(&mut self, key: &str, reason: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            key: key.to_owned(),
-            reason: reason.into(),
-        });
-    }
-
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.object.get(key).filter(|value| !value.is_null())
-    }
-
+impl Reader<'_> {
     fn rule(&mut self) -> Option<Rule> {
         let missing: Vec<&str> = REQUIRED
             .into_iter()
@@ -648,121 +459,6 @@ impl<'a> Reader<'a> {
         pairs.sort();
         pairs
     }
-
-    fn template(&mut self, key: &str, value: Option<&Value>) -> String {
-        match value {
-            None => String::new(),
-            Some(Value::String(text)) => {
-                if let Err(error) = check_template(text) {
-                    self.report(key, error.to_string());
-                }
-                text.clone()
-            }
-            Some(other) => {
-                self.report(key, expected("a text", other));
-                String::new()
-            }
-        }
-    }
-
-    /// A short text that is not empty.
-    fn text(&mut self, key: &str) -> Option<String> {
-        match self.get(key)? {
-            Value::String(text) if text.is_empty() => self.report(key, "must not be empty"),
-            Value::String(text) if text.len() > NAME_BYTES_MAX => {
-                self.report(
-                    key,
-                    format!(
-                        "has {} bytes, at most {NAME_BYTES_MAX} are allowed",
-                        text.len()
-                    ),
-                );
-            }
-            Value::String(text) => return Some(text.clone()),
-            other => self.report(key, expected("a text", other)),
-        }
-        None
-    }
-
-    fn operator(&mut self) -> Option<Operator> {
-        self.choice("operator", &Operator::ALL.map(|o| (o.as_str(), o)))
-    }
-
-    fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.text(key)?;
-        let found = choices.iter().find(|(name, _)| *name == text);
-        if found.is_none() {
-            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            self.report(key, format!("`{text}` is none of {}", names.join(", ")));
-        }
-        found.map(|(_, value)| *value)
-    }
-
-    /// A finite number; a text that is one will do.
-    fn number(&mut self, key: &str) -> Option<f64> {
-        let value = self.get(key)?;
-        let number = match value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.trim().parse().ok(),
-            other => {
-                self.report(key, expected("a number", other));
-                return None;
-            }
-        };
-        let number = number.filter(|n| n.is_finite());
-        if number.is_none() {
-            self.report(key, format!("{value} is not a finite number"));
-        }
-        number
-    }
-
-    fn count(&mut self, key: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
-        let value = self.get(key)?;
-        let count = value.as_u64().and_then(|n| u32::try_from(n).ok());
-        let count = count.filter(|n| range.contains(n));
-        if count.is_none() {
-            let reason = format!(
-                "expected a whole number from {} to {}",
-                range.start(),
-                range.end()
-            );
-            self.report(key, reason);
-        }
-        count
-    }
-
-    /// A duration such as `5m`, or a number of seconds; in milliseconds.
-    fn duration(&mut self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
-        let ms = match self.get(key)? {
-            Value::String(text) => parse_duration_ms(text).map_err(|e| e.to_string()),
-            Value::Number(seconds) => {
-                let ms = seconds.as_f64().unwrap_or(f64::NAN) * 1000.0;
-                if ms.is_finite() {
-                    Ok(ms as i64)
-                } else {
-                    Err("not a duration".to_owned())
-                }
-            }
-            other => Err(expected("a duration such as \"5m\"", other)),
-        };
-        match ms {
-            Ok(ms) if range.contains(&ms) => Some(ms),
-            Ok(ms) => {
-                let reason = format!(
-                    "{} is out of range: from {} to {}",
-                    format_duration_ms(ms),
-                    format_duration_ms(*range.start()),
-                    format_duration_ms(*range.end())
-                );
-                self.report(key, reason);
-                None
-            }
-            Err(reason) => {
-                self.report(key, reason);
-                None
-            }
-        }
-    }
 }
 
 fn matcher_of(name: &str, text: &str) -> Result<Matcher, String> {
@@ -776,16 +472,4 @@ fn matcher_of(name: &str, text: &str) -> Result<Matcher, String> {
         .find_map(|(sign, operator)| Some((operator, text.strip_prefix(sign)?)));
     let (operator, value) = found.unwrap_or((MatchOperator::Equal, text));
     Matcher::new(name, operator, value).map_err(|e| e.to_string())
-}
-
-fn expected(what: &str, found: &Value) -> String {
-    let found = match found {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a table",
-    };
-    format!("expected {what}, found {found}")
 }

@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 5_000;
 const DEAD_LETTERS_MAX: usize = 10_000;
 /// What was given up is kept for so long, in milliseconds.
 const DEAD_LETTERS_MS: i64 = 30 * crate::model::DAY_MS;
-/// Failed attempts that stand in an alert's history one by one; of later ones every so-manieth.
+/// Failed attempts that stand in an alert's history one by one; of later ones one in so many.
 const ATTEMPTS_TOLD: u32 = 10;
 /// Longest error text of an attempt, in bytes.
 const ERROR_BYTES_MAX: usize = 500;
