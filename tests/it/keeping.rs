@@ -108,7 +108,8 @@ async fn a_month_is_compacted_and_expires_by_age_and_by_bytes() {
     // The window cuts through the first hour.
     let left = in_hours(&server, &to, "avg").await;
     assert!(means.len() <= left.len() + 1);
-    for (found, expected) in left.iter().rev().zip(means.iter().rev()) {
+    let whole = means.len() - 1;
+    for (found, expected) in left.iter().rev().zip(means.iter().rev()).take(whole) {
         assert_eq!(found, expected);
     }
     server.kill();
