@@ -143,8 +143,7 @@ pub(super) fn judge(
             within_ms,
         } => of_forecast(limit, *window_ms, *within_ms, least, series, case),
     }?;
-    let has_listened = |since: Timestamp| case.at.since(since) >= data_age_ms(rule, case);
-    if judgement.finding == Finding::NoData && !case.listening_since.is_none_or(has_listened) {
+    if judgement.finding == Finding::NoData && !is_known_silent(rule, series, case)? {
         judgement.finding = Finding::NotYet;
     }
     // What has been gone for long must not begin to alert for being gone.
@@ -156,6 +155,16 @@ pub(super) fn judge(
         judgement.finding = Finding::Ends;
     }
     Ok(judgement)
+}
+
+/// Whether missing data says something: the series was heard of, or ended, since the server began to listen, or the server
+/// has listened for as long as data counts.
+fn is_known_silent(rule: &Rule, series: &dyn Readings, case: &Case) -> Result<bool, ReadError> {
+    let Some(since) = case.listening_since else {
+        return Ok(true);
+    };
+    let has_listened = case.at.since(since) >= data_age_ms(rule, case);
+    Ok(has_listened || series.newest(Window::new(since, case.at))?.is_some())
 }
 
 fn newest(series: &dyn Readings, window: Window) -> Result<Option<Sample>, ReadError> {

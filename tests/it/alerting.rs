@@ -4,7 +4,10 @@
 
 use serde_json::{Value, json};
 
-use crate::server::{QUIET, Server, eventually, now_ms};
+use crate::{
+    server::{QUIET, Server, eventually, now_ms},
+    target::Target,
+};
 
 /// Evaluations come every second.
 fn config(more: &str) -> String {
@@ -830,4 +833,24 @@ async fn what_was_silent_before_a_restart_is_so_after_it() {
         (&after["id"], &after["timestamp"]),
         (&before["id"], &before["timestamp"])
     );
+}
+
+#[tokio::test]
+async fn a_failed_scrape_is_no_data_at_once() {
+    let target = Target::start("text/plain", "m 5\n").await;
+    let more = format!(
+        "[[agents]]\nagent_id = \"x\"\nmetrics_endpoint = \"{}\"\ncollection_interval = \"1s\"\n",
+        target.url()
+    );
+    let server = Server::with(&config(&more), &[]);
+    for policy in ["resolve", "unknown"] {
+        let rule = json!({"name": policy, "description": "d", "condition_type": "threshold", "metric_name": "m",
+            "threshold": 1, "no_data": policy});
+        put_rule(&server, &rule).await;
+        in_state(&server, policy, "firing").await;
+    }
+    target.answer_with(500);
+    in_state(&server, "resolve", "resolved").await;
+    let unknown = in_state(&server, "unknown", "firing").await;
+    assert!(unknown["no_data_since"].is_string(), "{unknown}");
 }
