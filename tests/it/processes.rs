@@ -73,6 +73,7 @@ async fn more(server: &Server, agent: &str, metric: &str) {
     .await;
 }
 
+/// Without those of its alerts, which come when rules are evaluated.
 async fn metrics_of(server: &Server, agent: &str) -> Vec<String> {
     let found = server
         .get_json(&format!("/api/v1/series?agent_id={agent}"))
@@ -81,6 +82,7 @@ async fn metrics_of(server: &Server, agent: &str) -> Vec<String> {
     let mut names: Vec<_> = series
         .iter()
         .map(|s| s["metric_name"].as_str().unwrap().to_owned())
+        .filter(|name| !name.starts_with("ALERTS"))
         .collect();
     names.sort();
     names
