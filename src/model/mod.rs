@@ -24,8 +24,10 @@ mod read;
 mod retention;
 mod rule;
 mod series;
+mod span;
 mod steps;
 mod time;
+mod trace_read;
 
 pub use agent::{Agent, AgentStatus, Contact, INTERVAL_MS, Registration, RegistrationSource};
 pub use alert::{
@@ -59,8 +61,15 @@ pub use rule::{
     SeriesFilter, StoredRule,
 };
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
+pub use span::{
+    AgentOrigin, AttributeValue, Attributes, Resource, Scope, Span, SpanEvent, SpanId, SpanKind,
+    SpanLink, SpanStatus, TokenUsage, TraceId, own_attributes,
+};
 pub use steps::{Step, Steps};
 pub(crate) use time::seconds_to_timestamp;
 pub use time::{
     BadTime, DAY_MS, Timestamp, Window, format_duration_ms, parse_duration_ms, parse_time,
+};
+pub use trace_read::{
+    SpanFilter, TraceCursor, TraceHistory, TracePage, TraceQuery, TraceSummary, TraceVisit,
 };

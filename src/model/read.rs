@@ -7,7 +7,7 @@
 use super::{
     Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Bucket, BucketFold, Distribution,
     Evidence, ExactSum, Increase, MetricKind, Policy, Sample, SeriesKey, SeriesNo, Steps,
-    Timestamp, Window, greater, is_stale_marker, lesser, quick_sum::QuickSum,
+    Timestamp, TraceHistory, Window, greater, is_stale_marker, lesser, quick_sum::QuickSum,
 };
 
 /// Why a question could not be answered.
@@ -254,7 +254,7 @@ pub type Visit<'a> = dyn FnMut(SeriesNo, &[i64], &[f64]) + 'a;
 pub type BucketVisit<'a> = dyn FnMut(SeriesNo, Vec<Bucket>) + 'a;
 
 /// One consistent moment of durable history.
-pub trait History: Send + Sync {
+pub trait History: TraceHistory {
     /// Time of the last commit; `None` in a file that holds none.
     fn last_commit(&self) -> Option<Timestamp>;
 

@@ -3,7 +3,8 @@
 use crate::model::{
     Agent, AgentId, AgentNo, Alert, AlertEvent, History, Increase, MetricKind, OccurrenceNo,
     Policy, ReadError, Registration, RegistrationSource, Run, Sample, SeriesExtent, SeriesInfo,
-    SeriesKey, SeriesNo, Severity, Summary, Timestamp, Unreadable, Visit, Window, is_stale_marker,
+    SeriesKey, SeriesNo, Severity, Summary, Timestamp, TraceHistory, Unreadable, Visit, Window,
+    is_stale_marker,
 };
 
 #[derive(Debug, Default)]
@@ -86,6 +87,8 @@ impl FakeHistory {
             .filter(move |sample| window.contains(sample.time))
     }
 }
+
+impl TraceHistory for FakeHistory {}
 
 impl History for FakeHistory {
     fn last_commit(&self) -> Option<Timestamp> {

@@ -30,7 +30,8 @@ use crate::{
     model::{
         Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Asked, BucketVisit, Evidence,
         History, MetricKind, Policy, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
-        SeriesNo, Summary, Survey, Timestamp, Unreadable, Visit, Window, is_stale_marker,
+        SeriesNo, Summary, Survey, Timestamp, TraceHistory, Unreadable, Visit, Window,
+        is_stale_marker,
     },
 };
 
@@ -309,6 +310,8 @@ impl Moment {
         })
     }
 }
+
+impl TraceHistory for Moment {}
 
 impl History for Moment {
     fn last_commit(&self) -> Option<Timestamp> {
