@@ -13,6 +13,7 @@ mod integers;
 mod record;
 mod runs;
 mod sealed;
+mod spans;
 pub mod times;
 pub mod values;
 pub mod varint;
@@ -39,5 +40,8 @@ pub use effort::Effort;
 pub use record::{
     AgentEvent, AgentRecord, MetricRecord, RecordError, RunRecord, SeriesRecord, decode_policy,
     encode_policy,
+};
+pub use spans::{
+    BlockRef, SpanHeader, Terms, TraceEntry, TracePart, decode_spans, encode_spans, terms_of_filter,
 };
 pub use wal::{WalError, WalRecord, WalRow, WalWriter};

@@ -635,6 +635,15 @@ impl Span {
         self.status == SpanStatus::Error
     }
 
+    /// `open` while it has not ended, then the word of its status.
+    pub fn status_word(&self) -> &str {
+        if self.is_open() {
+            "open"
+        } else {
+            self.status.word()
+        }
+    }
+
     /// Whether it ended well.
     pub fn is_completed(&self) -> bool {
         !self.is_open() && matches!(self.status, SpanStatus::Unset | SpanStatus::Ok)

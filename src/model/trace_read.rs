@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AgentId, ReadError, Span, TraceId, Window};
+use super::{AgentId, ReadError, Span, SpanEvent, SpanKind, TraceId, Window};
 
 /// What a trace must have to be found: one span of it that fits in every respect, in a window of time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,81 @@ pub struct SpanFilter {
     pub attributes: Vec<(String, String)>,
     /// Part of its status message, or of the message of an exception within it, whatever the case of letters.
     pub error_text: Option<String>,
+}
+
+impl SpanFilter {
+    /// Whether a span fits in every respect.
+    pub fn fits(&self, span: &Span) -> bool {
+        let duration = span.duration_ns();
+        self.agent.as_ref().is_none_or(|agent| *agent == span.agent)
+            && self
+                .operation
+                .as_deref()
+                .is_none_or(|name| *name == *span.name)
+            && self
+                .status
+                .as_deref()
+                .is_none_or(|word| word == span.status_word())
+            && self
+                .service
+                .as_deref()
+                .is_none_or(|name| span.resource.service() == Some(name))
+            && self
+                .min_duration_ns
+                .is_none_or(|min| duration.is_some_and(|d| d >= min))
+            && self
+                .max_duration_ns
+                .is_none_or(|max| duration.is_some_and(|d| d <= max))
+            && self
+                .attributes
+                .iter()
+                .all(|(key, value)| has_attribute(span, key, value))
+            && self
+                .error_text
+                .as_deref()
+                .is_none_or(|text| has_error(span, text))
+    }
+}
+
+fn has_attribute(span: &Span, key: &str, wanted: &str) -> bool {
+    let events = span.events.iter().map(|event| &event.attributes);
+    let links = span.links.iter().map(|link| &link.attributes);
+    let own = [
+        &span.attributes,
+        &span.scope.attributes,
+        &span.resource.attributes,
+    ];
+    own.into_iter()
+        .chain(events)
+        .chain(links)
+        .any(|attributes| {
+            let mut pairs = attributes.iter();
+            pairs.any(|(name, value)| {
+                **name == *key
+                    && value
+                        .as_text()
+                        .map_or_else(|| value.to_string() == wanted, |text| text == wanted)
+            })
+        })
+        || match key {
+            // What other systems have as tags.
+            "span.kind" => span.kind != SpanKind::Unspecified && span.kind.name() == wanted,
+            "error" => wanted == "true" && span.is_failed(),
+            _ => false,
+        }
+}
+
+fn has_error(span: &Span, text: &str) -> bool {
+    let text = text.to_lowercase();
+    let says = |message: &str| message.to_lowercase().contains(&text);
+    let exception = |event: &SpanEvent| {
+        ["exception.message", "exception.type"]
+            .iter()
+            .any(|key| event.attributes.text(key).is_some_and(says))
+    };
+    (span.is_failed() && says(&span.status_message))
+        || span.attributes.text("error.type").is_some_and(says)
+        || span.events.iter().any(exception)
 }
 
 /// Where a page of traces ended.
