@@ -14,6 +14,8 @@ mod initial;
 mod rollups;
 #[path = "0003_series_days/step.rs"]
 mod series_days;
+#[path = "0005_traces/step.rs"]
+mod traces;
 
 /// One step: what brings a file from `version - 1` to `version`.
 pub(crate) struct Step {
@@ -40,5 +42,9 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         version: 4,
         apply: alerting::apply,
+    },
+    Step {
+        version: 5,
+        apply: traces::apply,
     },
 ];

@@ -216,14 +216,21 @@ fn findings(path: &Path, report: &VerifyReport) -> Value {
         "samples": report.samples,
         "wal_records": report.wal_records,
         "rollups": report.rollups,
+        "spans": report.spans,
+        "traces": report.traces,
         "bad": report.bad,
     })
 }
 
 fn tell_findings(path: &Path, report: &VerifyReport) -> Result<(), Failure> {
     let read = format!(
-        "{} blocks, {} samples, {} records of the write-ahead log, {} rollups",
-        report.blocks, report.samples, report.wal_records, report.rollups
+        "{} blocks, {} samples, {} records of the write-ahead log, {} rollups, {} spans, {} traces",
+        report.blocks,
+        report.samples,
+        report.wal_records,
+        report.rollups,
+        report.spans,
+        report.traces
     );
     if report.bad.is_empty() {
         return output::print(format!("{}: ok: {read}\n", path.display()).as_bytes());

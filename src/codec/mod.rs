@@ -44,4 +44,4 @@ pub use record::{
 pub use spans::{
     BlockRef, SpanHeader, Terms, TraceEntry, TracePart, decode_spans, encode_spans, terms_of_filter,
 };
-pub use wal::{WalError, WalRecord, WalRow, WalWriter};
+pub use wal::{WalError, WalRecord, WalRow, WalSpans, WalWriter};

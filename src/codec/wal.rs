@@ -7,16 +7,20 @@
 //!                  | series: zigzag varint delta to the row before, per row
 //!                  | time:   zigzag varint delta to the row before, per row
 //!                  | value:  8 bytes each, little endian
+//! kind 2, spans:   agent: varint | header as bytes | body as bytes (a block of spans)
+//!                  | traces: varint | each: trace: 16 bytes | hour: zigzag | what its spans add up to, as bytes
 //! ```
 //! A kind or version that is not known here was written by a newer longwatch: it is an error, never
 //! skipped, since skipping it would lose what was acknowledged.
 
-use super::{Corrupt, varint};
-use crate::model::{AgentNo, SeriesNo, Timestamp};
+use super::{Corrupt, TraceEntry, TracePart, varint};
+use crate::model::{AgentNo, SeriesNo, Timestamp, TraceId};
 
 const FORMAT: u8 = 1;
 const KIND_SAMPLES: u8 = 1;
 const VERSION_SAMPLES: u8 = 1;
+const KIND_SPANS: u8 = 2;
+const VERSION_SPANS: u8 = 1;
 
 /// Why a record of the log could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +46,19 @@ impl From<Corrupt> for WalError {
 
 /// One sample of the log.
 pub type WalRow = (SeriesNo, i64, f64);
+
+/// Spans of one agent, as they stand in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WalSpans {
+    /// Whose.
+    pub agent: AgentNo,
+    /// Bytes of the block's header.
+    pub header: Vec<u8>,
+    /// Bytes of the block.
+    pub body: Vec<u8>,
+    /// Traces of the spans, the hour that each belongs to, and what its spans here add up to.
+    pub traces: Vec<(TraceId, i32, TracePart)>,
+}
 
 /// Writes one record.
 #[derive(Debug)]
@@ -86,6 +103,33 @@ impl WalWriter {
         varint::put_bytes(&mut self.out, &self.body);
     }
 
+    /// Adds a block of spans of one agent.
+    pub fn spans(
+        &mut self,
+        agent: AgentNo,
+        header: &[u8],
+        block: &[u8],
+        traces: &[(TraceId, i32, TracePart)],
+    ) {
+        let body = &mut self.body;
+        body.clear();
+        varint::put_u64(body, u64::from(agent.0));
+        varint::put_bytes(body, header);
+        varint::put_bytes(body, block);
+        varint::put_u64(body, traces.len() as u64);
+        for (id, hour, part) in traces {
+            body.extend_from_slice(&id.as_u128().to_be_bytes());
+            varint::put_i64(body, i64::from(*hour));
+            let entry = TraceEntry {
+                part: part.clone(),
+                blocks: Vec::new(),
+            };
+            varint::put_bytes(body, &entry.encode());
+        }
+        self.out.extend([KIND_SPANS, VERSION_SPANS]);
+        varint::put_bytes(&mut self.out, &self.body);
+    }
+
     /// The record's bytes.
     pub fn finish(mut self) -> Vec<u8> {
         let checksum = crc32c::crc32c(&self.out);
@@ -101,6 +145,8 @@ pub struct WalRecord {
     pub time: Timestamp,
     /// Samples per agent, in order of arrival.
     pub samples: Vec<(AgentNo, Vec<WalRow>)>,
+    /// Blocks of spans, in order of arrival.
+    pub spans: Vec<WalSpans>,
 }
 
 impl WalRecord {
@@ -125,22 +171,56 @@ impl WalRecord {
             });
         }
         let time = Timestamp::from_millis(varint::take_i64(&mut rest)?);
-        let mut samples = Vec::new();
+        let (mut samples, mut spans) = (Vec::new(), Vec::new());
         while let [kind, version, after @ ..] = rest {
-            if *kind != KIND_SAMPLES || *version != VERSION_SAMPLES {
-                return Err(WalError::Newer {
-                    kind: *kind,
-                    version: *version,
-                });
-            }
             rest = after;
-            samples.push(decode_samples(varint::take_bytes(&mut rest)?)?);
+            match (*kind, *version) {
+                (KIND_SAMPLES, VERSION_SAMPLES) => {
+                    samples.push(decode_samples(varint::take_bytes(&mut rest)?)?);
+                }
+                (KIND_SPANS, VERSION_SPANS) => {
+                    spans.push(take_spans(varint::take_bytes(&mut rest)?)?);
+                }
+                (kind, version) => return Err(WalError::Newer { kind, version }),
+            }
         }
         if !rest.is_empty() {
             return Err(Corrupt::new("a log record has bytes left over").into());
         }
-        Ok(Self { time, samples })
+        Ok(Self {
+            time,
+            samples,
+            spans,
+        })
     }
+}
+
+fn take_spans(mut body: &[u8]) -> Result<WalSpans, Corrupt> {
+    let agent = u32::try_from(varint::take_u64(&mut body)?)
+        .map_err(|_| Corrupt::new("an agent number is too large"))?;
+    let header = varint::take_bytes(&mut body)?.to_vec();
+    let block = varint::take_bytes(&mut body)?.to_vec();
+    let mut traces = Vec::new();
+    for _ in 0..varint::take_u64(&mut body)? {
+        let (id, rest) = body
+            .split_first_chunk::<16>()
+            .ok_or(Corrupt::new("a log section of spans is cut off"))?;
+        body = rest;
+        let id = TraceId::from_bytes(id).ok_or(Corrupt::new("a log section names trace zero"))?;
+        let hour = i32::try_from(varint::take_i64(&mut body)?)
+            .map_err(|_| Corrupt::new("an hour of the log is too large"))?;
+        let entry = TraceEntry::decode(varint::take_bytes(&mut body)?)?;
+        traces.push((id, hour, entry.part));
+    }
+    if !body.is_empty() {
+        return Err(Corrupt::new("a log section has bytes left over"));
+    }
+    Ok(WalSpans {
+        agent: AgentNo(agent),
+        header,
+        body: block,
+        traces,
+    })
 }
 
 fn decode_samples(mut body: &[u8]) -> Result<(AgentNo, Vec<WalRow>), Corrupt> {
@@ -199,7 +279,7 @@ mod tests {
 
     #[test]
     fn newer_sections_are_refused() {
-        for (kind, version) in [(2, 1), (1, 2)] {
+        for (kind, version) in [(3, 1), (1, 2), (2, 2)] {
             let mut bytes = vec![FORMAT, 0, kind, version, 0];
             let checksum = crc32c::crc32c(&bytes);
             bytes.extend(checksum.to_le_bytes());

@@ -72,6 +72,11 @@ impl AgentId {
         Ok(Self(text.into()))
     }
 
+    /// What stands for an agent that nobody names.
+    pub fn unknown() -> Self {
+        Self("unknown".into())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

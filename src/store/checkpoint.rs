@@ -23,6 +23,7 @@ const SLICE_SAMPLES_MAX: usize = 50_000;
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     left: Vec<AgentNo>,
+    is_trimmed: bool,
 }
 
 /// What one slice wrote.
@@ -44,25 +45,47 @@ impl Checkpoint {
         let mut left: Vec<AgentNo> = heads.unflushed().map(|(no, _)| no).collect();
         left.sort_unstable();
         left.reverse();
-        Self { left }
+        Self {
+            left,
+            is_trimmed: false,
+        }
     }
 
     /// Whether nothing is left to do.
-    pub(super) fn is_done(&self) -> bool {
-        self.left.is_empty()
+    pub(super) const fn is_done(&self) -> bool {
+        self.is_trimmed
     }
 
-    /// Writes the next agents' blocks and, with the last of them, deletes the log records that nobody
-    /// needs any more. `last_sequence` is that of the newest log record.
+    /// Whether the next slice, the last one, deletes what the log no longer needs.
+    pub(super) fn is_last(&self) -> bool {
+        self.left.is_empty() && !self.is_trimmed
+    }
+
+    /// Writes the next agents' blocks or, when there are no more, deletes the log records that nobody needs any more.
+    /// `last_sequence` is that of the newest log record, `spans_from` that of the first one with spans that are not in
+    /// blocks.
     pub(super) fn write_slice(
         &mut self,
         heads: &Heads,
         catalog: &Catalog,
         last_sequence: u64,
+        spans_from: Option<u64>,
         last_commit: Option<Timestamp>,
         transaction: &redb::WriteTransaction,
     ) -> Result<Slice, redb::Error> {
         let mut slice = Slice::default();
+        if self.is_last() {
+            let samples_from = heads
+                .unflushed()
+                .filter_map(|(_, head)| head.sequences())
+                .map(|(first, _)| first);
+            let still_needed = samples_from.chain(spans_from).min();
+            let trim_to = still_needed.map_or(last_sequence, |first| first - 1);
+            trim_log(transaction, trim_to, last_commit)?;
+            slice.log_trimmed_to = Some(trim_to);
+            self.is_trimmed = true;
+            return Ok(slice);
+        }
         let mut samples = 0;
         let mut blocks = transaction.open_table(tables::BLOCKS)?;
         let mut flushed = transaction.open_table(tables::FLUSHED)?;
@@ -101,18 +124,6 @@ impl Checkpoint {
             }
             flushed.insert(agent.0, last_sequence)?;
             slice.flushed.push(agent);
-        }
-        drop((blocks, flushed, days));
-        if self.left.is_empty() {
-            let still_needed = heads
-                .unflushed()
-                .filter(|(no, _)| !slice.flushed.contains(no))
-                .filter_map(|(_, head)| head.sequences())
-                .map(|(first, _)| first)
-                .min();
-            let trim_to = still_needed.map_or(last_sequence, |first| first - 1);
-            trim_log(transaction, trim_to, last_commit)?;
-            slice.log_trimmed_to = Some(trim_to);
         }
         Ok(slice)
     }

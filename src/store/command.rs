@@ -4,7 +4,11 @@ use std::ops::{Add, AddAssign, SubAssign};
 
 use tokio::sync::oneshot;
 
-use super::{Appended, Change, Changed, Registered, Urgency, WriteError, draft::Prepared};
+use super::{
+    Appended, Change, Changed, Registered, Urgency, WriteError,
+    draft::Prepared,
+    traces::{PreparedChange, PreparedSpans, SpanChanged, SpansAppended},
+};
 use crate::model::{AgentId, Registration};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
@@ -20,6 +24,8 @@ pub(super) enum Command {
         reply: Reply<bool>,
     },
     JudgeStale(Reply<()>),
+    Spans(PreparedSpans, Reply<SpansAppended>),
+    ChangeSpans(PreparedChange, Reply<SpanChanged>),
     Alerting(Change, Reply<Changed>),
 }
 
@@ -30,18 +36,21 @@ pub(super) enum Class {
     Control,
     /// Samples whose sender waits for the acknowledgement.
     Push,
+    /// Spans that have ended; their sender waits.
+    Spans,
     /// Samples that longwatch collected; nobody waits.
     Scrape,
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 3] = [Self::Control, Self::Push, Self::Scrape];
+    pub(super) const ALL: [Self; 4] = [Self::Control, Self::Push, Self::Spans, Self::Scrape];
 
     /// Its name in own metrics.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Control => "control",
             Self::Push => "push",
+            Self::Spans => "spans",
             Self::Scrape => "scrape",
         }
     }
@@ -76,6 +85,9 @@ impl Load {
 
     /// `parts` quarters of it.
     pub(super) const fn quarters(self, parts: usize) -> Self {
+        if parts == 4 {
+            return self;
+        }
         Self {
             commands: self.commands / 4 * parts,
             rows: self.rows / 4 * parts,
@@ -117,9 +129,11 @@ impl Command {
                 Urgency::Prompt => Class::Push,
                 Urgency::News | Urgency::Relaxed => Class::Scrape,
             },
+            Self::Spans(..) => Class::Spans,
             Self::Register(..)
             | Self::Deregister { .. }
             | Self::JudgeStale(_)
+            | Self::ChangeSpans(..)
             | Self::Alerting(..) => Class::Control,
         }
     }
@@ -129,16 +143,22 @@ impl Command {
     pub(super) fn is_urgent(&self) -> bool {
         match self {
             Self::Append(prepared, _) => prepared.append.urgency != Urgency::Relaxed,
-            Self::Register(..) | Self::Deregister { .. } | Self::Alerting(..) => true,
+            Self::Register(..)
+            | Self::Deregister { .. }
+            | Self::Spans(..)
+            | Self::ChangeSpans(..)
+            | Self::Alerting(..) => true,
             Self::JudgeStale(_) => false,
         }
     }
 
-    /// The agent that it tells a contact with.
-    pub(super) fn heard(&self) -> Option<&AgentId> {
+    /// The agents that it tells a contact with.
+    pub(super) fn heard(&self) -> Vec<&AgentId> {
         match self {
-            Self::Append(prepared, _) if prepared.tells_contact() => Some(&prepared.append.agent),
-            _ => None,
+            Self::Append(prepared, _) if prepared.tells_contact() => vec![&prepared.append.agent],
+            Self::Spans(prepared, _) => prepared.heard().collect(),
+            Self::ChangeSpans(prepared, _) => prepared.heard().collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -147,6 +167,8 @@ impl Command {
             Self::Append(prepared, _) => (prepared.rows.len(), prepared.bytes()),
             Self::Register(_, registration, _) => (0, registration_bytes(registration)),
             Self::Alerting(change, _) => (0, change.bytes()),
+            Self::Spans(prepared, _) => (prepared.spans(), prepared.bytes()),
+            Self::ChangeSpans(prepared, _) => (0, prepared.bytes()),
             Self::Deregister { .. } | Self::JudgeStale(_) => (0, 0),
         };
         Load {
@@ -165,6 +187,8 @@ impl Command {
             Self::Deregister { reply, .. } => drop(reply.send(Err(error))),
             Self::JudgeStale(reply) => drop(reply.send(Err(error))),
             Self::Alerting(_, reply) => drop(reply.send(Err(error))),
+            Self::Spans(_, reply) => drop(reply.send(Err(error))),
+            Self::ChangeSpans(_, reply) => drop(reply.send(Err(error))),
         }
     }
 }

@@ -28,6 +28,7 @@ use super::{
     retention, runs,
     shared::{Live, Shared},
     tables,
+    traces::{self, SpanChanged, SpanDraft, SpanFlush, SpansAppended, write_packed},
 };
 use crate::model::{AgentNo, Timestamp};
 
@@ -49,11 +50,13 @@ enum Outcome {
     Deregistered(Reply<bool>, Result<bool, WriteError>),
     Judged(Reply<()>),
     Alerting(Reply<Changed>, Result<Changed, WriteError>),
+    Spans(Reply<SpansAppended>, Result<SpansAppended, WriteError>),
+    ChangedSpans(Reply<SpanChanged>, Result<SpanChanged, WriteError>),
 }
 
 impl Outcome {
-    /// Tells whoever waits; a commit that failed overrules what was worked out. Returns the samples that were to be
-    /// written.
+    /// Tells whoever waits; a commit that failed overrules what was worked out. Returns the samples and spans that were
+    /// to be written.
     fn tell(self, committed: &Result<(), WriteError>) -> usize {
         // Whoever went away does not want the answer.
         match self {
@@ -72,6 +75,14 @@ impl Outcome {
                 let _ = reply.send(committed.clone());
             }
             Self::Alerting(reply, result) => {
+                let _ = reply.send(committed.clone().and(result));
+            }
+            Self::Spans(reply, result) => {
+                let spans = result.as_ref().map_or(0, |appended| appended.accepted);
+                let _ = reply.send(committed.clone().and(result));
+                return spans;
+            }
+            Self::ChangedSpans(reply, result) => {
                 let _ = reply.send(committed.clone().and(result));
             }
         }
@@ -102,6 +113,8 @@ pub(super) struct Committer {
     checkpointed_at: Instant,
     retention_at: Option<Instant>,
     merger: Merger,
+    /// Spans that are being packed.
+    pub(super) span_flush: Option<SpanFlush>,
     pub(super) reserve: Reserve,
     /// While the file cannot be written.
     pub(super) outage: Option<Outage>,
@@ -146,6 +159,7 @@ impl Committer {
             checkpointed_at: now,
             retention_at: None,
             merger,
+            span_flush: None,
             reserve,
             outage: None,
             pauses,
@@ -217,8 +231,12 @@ impl Committer {
                     .min(UPKEEP_INTERVAL)
             };
         }
-        if self.checkpoint.is_some() || self.queue.is_over() || !self.checkpoint_replies.is_empty()
-        {
+        let is_packing = self.span_flush.is_some();
+        let has_slice = self
+            .checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| !(checkpoint.is_last() && is_packing));
+        if has_slice || self.queue.is_over() || !self.checkpoint_replies.is_empty() {
             return Duration::ZERO;
         }
         let budget = if self.queue.has_plenty() {
@@ -226,7 +244,7 @@ impl Committer {
         } else {
             self.ration.wait(now)
         };
-        let longest = if self.merger.is_busy() {
+        let longest = if self.merger.is_busy() || is_packing {
             MERGING_INTERVAL
         } else {
             UPKEEP_INTERVAL
@@ -255,7 +273,15 @@ impl Committer {
         let catalog = Arc::clone(&moment.catalog);
         let times = Times { commit: now, clock };
         let refusal = self.reserve.refusal();
-        let mut draft = Draft::new(&shared.settings, &shared.metrics, times, catalog, refusal);
+        let spans = SpanDraft::new(moment.traces.clone(), &shared.recent_traces);
+        let mut draft = Draft::new(
+            &shared.settings,
+            &shared.metrics,
+            times,
+            catalog,
+            spans,
+            refusal,
+        );
         let mut portion = Portion::default();
         let names = moment.expired_series();
         let returning = |agent: AgentNo, key: &[u8]| {
@@ -325,10 +351,11 @@ impl Committer {
         self.log_samples += draft.rows() as u64;
         {
             let mut live = self.shared.live.lock();
-            draft.publish(sequence, Arc::make_mut(&mut live.heads));
+            let live = &mut *live;
+            draft.publish(sequence, Arc::make_mut(&mut live.heads), &mut live.traces);
             live.catalog = Arc::clone(&draft.catalog);
             live.last_commit = Some(now);
-            self.measure(&live);
+            self.measure(live);
         }
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.metrics.commits.inc();
@@ -341,6 +368,10 @@ impl Committer {
             .metrics
             .samples_appended
             .inc_by(draft.rows() as u64);
+        self.shared
+            .metrics
+            .spans_appended
+            .inc_by(draft.spans.spans() as u64);
         draft.touched_agents(&mut self.shared.touched.lock());
         self.shared.arrivals.send_modify(|count| *count += 1);
         if draft.changes_alerting() {
@@ -373,6 +404,7 @@ impl Committer {
     fn upkeep(&mut self) {
         let now = Instant::now();
         self.rotate_pins(now);
+        self.advance_span_flush();
         self.advance_checkpoint(now);
         if self.outage.is_none() {
             self.write_merges();
@@ -390,11 +422,17 @@ impl Committer {
                 return;
             }
             self.checkpoint_waiters = std::mem::take(&mut self.checkpoint_replies);
+            self.begin_span_flush();
             self.checkpoint = Some(Checkpoint::begin(&self.shared.live.lock().heads));
         }
         let Some(checkpoint) = self.checkpoint.take() else {
             return;
         };
+        // The log goes with the last slice, which needs spans to be in blocks, too.
+        if checkpoint.is_last() && self.span_flush.is_some() {
+            self.checkpoint = Some(checkpoint);
+            return;
+        }
         match self.checkpoint_slice(checkpoint) {
             Ok(checkpoint) => self.checkpoint = checkpoint,
             Err(error) => {
@@ -406,6 +444,59 @@ impl Committer {
                 });
             }
         }
+    }
+
+    /// Begins to pack the spans of the log, unless that is under way.
+    fn begin_span_flush(&mut self) {
+        if self.span_flush.is_none() {
+            let live = self.shared.live.lock();
+            self.span_flush = SpanFlush::begin(&live.traces.heads, &live.catalog);
+        }
+    }
+
+    /// Begins to pack spans when there are many, and writes what was packed.
+    fn advance_span_flush(&mut self) {
+        let Some(flush) = &self.span_flush else {
+            let kept = &self.shared.settings.traces;
+            let is_full = {
+                let heads = &self.shared.live.lock().traces.heads;
+                heads.spans() >= kept.head_spans_max || heads.bytes() >= kept.head_bytes_max
+            };
+            if is_full {
+                self.begin_span_flush();
+            }
+            return;
+        };
+        let packed = match flush.poll() {
+            Ok(None) => return,
+            Ok(Some(packed)) => packed,
+            Err(_) => {
+                tracing::error!("spans could not be packed; they stay in the write-ahead log");
+                self.span_flush = None;
+                return;
+            }
+        };
+        self.span_flush = None;
+        let written = begin(&self.shared.database()).and_then(|transaction| {
+            write_packed(&packed, &transaction)?;
+            transaction.commit()?;
+            Ok(())
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, "blocks of spans cannot be written; their spans stay in the write-ahead log");
+            self.give_up(&error);
+            return;
+        }
+        self.shared
+            .metrics
+            .span_block_bytes_written
+            .inc_by(packed.bytes());
+        self.shared
+            .live
+            .lock()
+            .traces
+            .heads
+            .forget_until(packed.up_to());
     }
 
     fn apply_retention(&mut self, now: Instant) {
@@ -422,6 +513,15 @@ impl Committer {
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "old data cannot be deleted");
+                self.give_up(&error);
+                return;
+            }
+        }
+        match traces::apply_retention(&self.shared) {
+            Ok(true) => self.reserve.note_deletion(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "old traces cannot be deleted");
                 self.give_up(&error);
                 return;
             }
@@ -569,18 +669,25 @@ impl Committer {
         &mut self,
         mut checkpoint: Checkpoint,
     ) -> Result<Option<Checkpoint>, redb::Error> {
-        let (heads, catalog, last_commit) = {
+        let (heads, catalog, spans_from, last_commit) = {
             let live = self.shared.live.lock();
             (
                 Arc::clone(&live.heads),
                 Arc::clone(&live.catalog),
+                live.traces.heads.sequences().map(|(first, _)| first),
                 live.last_commit,
             )
         };
         let last_sequence = self.next_sequence - 1;
         let transaction = begin(&self.shared.database())?;
-        let slice =
-            checkpoint.write_slice(&heads, &catalog, last_sequence, last_commit, &transaction)?;
+        let slice = checkpoint.write_slice(
+            &heads,
+            &catalog,
+            last_sequence,
+            spans_from,
+            last_commit,
+            &transaction,
+        )?;
         transaction.commit()?;
         drop(heads);
         {
@@ -660,6 +767,14 @@ fn draw_up(
                 by_owner,
                 reply,
             } => Outcome::Deregistered(reply, draft.deregister(&id, by_owner, past.liveness)),
+            Command::Spans(prepared, reply) => {
+                let appended = draft.append_spans(prepared, past);
+                Outcome::Spans(reply, appended)
+            }
+            Command::ChangeSpans(change, reply) => {
+                let changed = draft.change_spans(change, past);
+                Outcome::ChangedSpans(reply, changed)
+            }
             Command::Alerting(change, reply) => {
                 Outcome::Alerting(reply, draft.change_alerting(change))
             }

@@ -19,6 +19,7 @@ use super::{
     merge::{Applied, Extent, Merged, Task, merge, unsettled},
     retention::delete_oldest_day,
     tables,
+    traces::{pack_now, write_packed},
 };
 
 /// Page cache while compacting.
@@ -160,6 +161,12 @@ fn flush(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
     if loaded.log_records == 0 {
         return Ok(());
     }
+    if let Some(packed) = pack_now(&loaded.traces.heads, &loaded.catalog) {
+        let transaction = begin(database)?;
+        write_packed(&packed, &transaction)?;
+        transaction.commit()?;
+        loaded.traces.heads.forget_until(packed.up_to());
+    }
     let mut checkpoint = Checkpoint::begin(&loaded.heads);
     let last_sequence = loaded.next_sequence.saturating_sub(1);
     loop {
@@ -168,6 +175,7 @@ fn flush(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
             &loaded.heads,
             &loaded.catalog,
             last_sequence,
+            None,
             loaded.last_commit,
             &transaction,
         )?;

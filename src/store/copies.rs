@@ -42,6 +42,7 @@ pub fn open_copy(path: &Path) -> Result<View, OpenError> {
         _database: database,
         heads: Arc::new(loaded.heads),
         catalog: Arc::new(loaded.catalog),
+        traces: loaded.traces,
         last_commit: loaded.last_commit,
         block_epoch: 0,
         inventory: Arc::new(Inventory::default()),
@@ -169,6 +170,12 @@ pub(super) fn write_snapshot(
     copier.table(tables::SILENCES)?;
     copier.table(tables::NOTIFY_GROUPS)?;
     copier.table(tables::OUTBOX)?;
+    copier.table(tables::SPAN_BLOCKS)?;
+    copier.table(tables::SPAN_HEADERS)?;
+    copier.table(tables::TRACES)?;
+    copier.table(tables::SPAN_HOURS)?;
+    copier.table(tables::OPEN_SPANS)?;
+    copier.table(tables::TRACE_PINS)?;
     copier.table(tables::POLICIES)?;
     copier.table(tables::RUNS)?;
     let RowCopier { mut to, .. } = copier;
@@ -182,6 +189,8 @@ pub(super) fn write_snapshot(
 fn count_rows(from: &ReadTransaction) -> Result<u64, redb::Error> {
     Ok(from.open_table(tables::BLOCKS)?.len()?
         + from.open_table(tables::WAL)?.len()?
+        + from.open_table(tables::SPAN_BLOCKS)?.len()?
+        + from.open_table(tables::TRACES)?.len()?
         + from.open_table(tables::SERIES)?.len()?)
 }
 

@@ -17,6 +17,7 @@ use super::{
     head::Heads,
     liveness::{Liveness, Sign},
     series_table::{NO_DAY, SeriesEntry},
+    traces::{LiveTraces, SpanDraft},
 };
 use crate::{
     alerts::{self, HealthDecision, StatusInputs},
@@ -117,13 +118,13 @@ pub(super) struct Times {
 /// Changes of one commit.
 pub(super) struct Draft<'a> {
     settings: &'a Settings,
-    metrics: &'a OwnMetrics,
+    pub(super) metrics: &'a OwnMetrics,
     /// Time of the commit.
     now: Timestamp,
     /// What the clock says; behind `now` after the clock was set back.
-    clock_now: Timestamp,
-    /// Why new samples and agents are not taken, if they are not.
-    refusal: Option<WriteError>,
+    pub(super) clock_now: Timestamp,
+    /// Why new samples, spans and agents are not taken, if they are not.
+    pub(super) refusal: Option<WriteError>,
     pub(super) catalog: Arc<Catalog>,
     samples: Vec<AgentRows>,
     new_agents: Vec<AgentNo>,
@@ -133,6 +134,7 @@ pub(super) struct Draft<'a> {
     new_series: Vec<NewSeries>,
     metric_names: Vec<(AgentNo, String)>,
     alerting: alerting::AlertingRows,
+    pub(super) spans: SpanDraft<'a>,
     /// What was learnt of agents' contacts.
     pub(super) liveness: HashMap<AgentNo, Liveness>,
 }
@@ -143,6 +145,7 @@ impl<'a> Draft<'a> {
         metrics: &'a OwnMetrics,
         times: Times,
         catalog: Arc<Catalog>,
+        spans: SpanDraft<'a>,
         refusal: Option<WriteError>,
     ) -> Self {
         Self {
@@ -159,6 +162,7 @@ impl<'a> Draft<'a> {
             new_series: Vec::new(),
             metric_names: Vec::new(),
             alerting: alerting::AlertingRows::default(),
+            spans,
             liveness: HashMap::new(),
         }
     }
@@ -169,6 +173,7 @@ impl<'a> Draft<'a> {
             && self.agent_events.is_empty()
             && self.metric_names.is_empty()
             && self.alerting.is_empty()
+            && self.spans.is_empty()
     }
 
     /// Whether registrations change.
@@ -284,7 +289,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The agent's number; an agent that is not registered gets registered as one that pushes.
-    fn agent_to_write(
+    pub(super) fn agent_to_write(
         &mut self,
         id: &AgentId,
         contact: Option<&Contact>,
@@ -612,8 +617,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Puts the committed samples into the heads.
-    pub(super) fn publish(&self, sequence: u64, heads: &mut Heads) {
+    /// Puts the committed samples and spans into the heads.
+    pub(super) fn publish(&self, sequence: u64, heads: &mut Heads, traces: &mut LiveTraces) {
+        self.spans.publish(sequence, traces);
         for samples in &self.samples {
             let rows = samples.rows.iter().zip(&samples.slots);
             heads.extend(

@@ -30,6 +30,7 @@ use super::{
     reserve, runs,
     shared::{Live, Parts, Shared},
     tables,
+    traces::{self, PreparedChange, SpanAppend, SpanChange, SpanChanged, SpansAppended},
 };
 use crate::{
     alerts::Routing,
@@ -148,7 +149,7 @@ pub struct StoreStatus {
 /// The file, open for reading and writing. Clones share it; [`Store::close`] ends it in order.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     queue: Arc<Entrance>,
     facts: Arc<file::FileFacts>,
 }
@@ -196,6 +197,7 @@ impl Store {
         let live = Live {
             heads: Arc::new(loaded.heads),
             catalog,
+            traces: loaded.traces,
             last_commit,
             block_epoch: 0,
         };
@@ -275,6 +277,58 @@ impl Store {
                 }
             })?;
         Ok(answer)
+    }
+
+    /// Makes ended spans durable; returns when they are on disk and visible to every later view.
+    ///
+    /// # Errors
+    /// [`WriteError`]: no span was taken. Single spans that are refused are in the answer.
+    pub async fn append_spans(&self, append: SpanAppend) -> Result<SpansAppended, WriteError> {
+        let answer = self.enqueue_spans(append)?;
+        answer.await.map_err(|_| WriteError::Closing)?
+    }
+
+    /// The same for threads outside of the runtime.
+    pub fn append_spans_blocking(&self, append: SpanAppend) -> Result<SpansAppended, WriteError> {
+        let answer = self.enqueue_spans(append)?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
+    }
+
+    fn enqueue_spans(
+        &self,
+        mut append: SpanAppend,
+    ) -> Result<oneshot::Receiver<Result<SpansAppended, WriteError>>, WriteError> {
+        let contacts = std::mem::take(&mut append.contacts).into_iter();
+        let contacts = contacts.map(|contact| self.prepare(contact)).collect();
+        let prepared = traces::prepare(&self.shared, append, contacts);
+        let spans = prepared.spans() as u64;
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .put(Command::Spans(prepared, reply))
+            .inspect_err(|error| {
+                if matches!(error, WriteError::Busy { .. }) {
+                    self.shared.metrics.reject_spans("queue_full", spans);
+                }
+            })?;
+        Ok(answer)
+    }
+
+    /// Changes spans that have not ended, or what is kept of traces; `contacts` are those of the agents.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was changed. What cannot be for other reasons is in the answer.
+    pub async fn change_spans(
+        &self,
+        change: SpanChange,
+        contacts: Vec<Append>,
+    ) -> Result<SpanChanged, WriteError> {
+        let contacts = contacts.into_iter().map(|contact| self.prepare(contact));
+        let change = PreparedChange {
+            hours: traces::known_hours(&self.shared, change.spans().iter()),
+            contacts: contacts.collect(),
+            change,
+        };
+        self.ask(|reply| Command::ChangeSpans(change, reply)).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, WriteError> {

@@ -12,6 +12,7 @@ use super::{
     head::Heads,
     series_table::{NO_DAY, SeriesEntry},
     tables,
+    traces::{self, LiveTraces},
 };
 use crate::{
     alerts,
@@ -20,7 +21,7 @@ use crate::{
         WalError, WalRecord, decode_alert, decode_delivery, decode_group, decode_policy,
         decode_silence,
     },
-    model::{AgentId, AgentNo, OccurrenceNo, Run, SeriesNo, StoredRule, Timestamp},
+    model::{AgentId, AgentNo, OccurrenceNo, Run, SeriesNo, StoredRule, Timestamp, TraceId},
 };
 
 /// What was rebuilt.
@@ -28,6 +29,7 @@ use crate::{
 pub(super) struct Loaded {
     pub(super) catalog: Catalog,
     pub(super) heads: Heads,
+    pub(super) traces: LiveTraces,
     pub(super) last_commit: Option<Timestamp>,
     pub(super) next_sequence: u64,
     pub(super) log_records: u64,
@@ -57,6 +59,7 @@ pub(super) fn load(
     let mut loaded = Loaded {
         catalog: load_catalog(path, transaction)?,
         heads: Heads::default(),
+        traces: LiveTraces::default(),
         last_commit,
         next_sequence: facts.next_sequence.max(1),
         log_records: 0,
@@ -66,6 +69,7 @@ pub(super) fn load(
     catalog.next_delivery = catalog.next_delivery.max(facts.next_delivery).max(1);
     catalog.file_id = hexadecimal(facts.file_id).into();
     catalog.next_series = catalog.next_series.max(facts.next_series);
+    load_traces(path, transaction, &mut loaded.traces)?;
     replay(path, transaction, &mut loaded)?;
     Ok(loaded)
 }
@@ -220,6 +224,22 @@ fn load_alerting(
     Ok(())
 }
 
+fn load_traces(
+    path: &Path,
+    transaction: &ReadTransaction,
+    live: &mut LiveTraces,
+) -> Result<(), OpenError> {
+    each_row!(path, transaction, tables::OPEN_SPANS, |_key, bytes| {
+        live.load_open(traces::decode_open(bytes).map_err(|e| damaged(path, e))?);
+    });
+    each_row!(path, transaction, tables::TRACE_PINS, |id, bytes| {
+        let pin = traces::decode_pin(bytes).map_err(|e| damaged(path, e))?;
+        let id = TraceId::new(id).ok_or_else(|| damaged(path, "a pin names trace zero"))?;
+        live.load_pin(id, pin);
+    });
+    Ok(())
+}
+
 fn stored_rule(record: &RuleRecord) -> Option<StoredRule> {
     let object = serde_json::from_str(&record.definition).ok()?;
     Some(StoredRule {
@@ -227,6 +247,22 @@ fn stored_rule(record: &RuleRecord) -> Option<StoredRule> {
         definition: record.definition.clone(),
         origin: record.origin()?,
         updated_at: record.updated_at,
+    })
+}
+
+/// Log record up to which spans are in blocks.
+fn spans_flushed(path: &Path, transaction: &ReadTransaction) -> Result<u64, OpenError> {
+    let meta = transaction
+        .open_table(tables::META)
+        .map_err(|e| damaged(path, e))?;
+    let row = meta
+        .get(tables::meta::SPANS_FLUSHED)
+        .map_err(|e| damaged(path, e))?;
+    row.map_or(Ok(0), |row| {
+        let bytes = row.value().try_into();
+        let bytes =
+            bytes.map_err(|_| damaged(path, "the mark of spans in blocks has another length"))?;
+        Ok(u64::from_le_bytes(bytes))
     })
 }
 
@@ -241,6 +277,8 @@ fn replay(
         flushed.insert(AgentNo(agent), sequence);
         loaded.next_sequence = loaded.next_sequence.max(sequence + 1);
     });
+    let spans_flushed = spans_flushed(path, transaction)?;
+    loaded.next_sequence = loaded.next_sequence.max(spans_flushed + 1);
     each_row!(path, transaction, tables::WAL, |sequence, bytes| {
         let record = WalRecord::decode(bytes).map_err(|error| match error {
             WalError::Corrupt(corrupt) => {
@@ -274,6 +312,17 @@ fn replay(
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(unknown)?;
             loaded.heads.extend(agent, sequence, rows.into_iter());
+        }
+        for spans in record.spans {
+            if sequence <= spans_flushed {
+                continue;
+            }
+            let bad = |why| damaged(path, format!("log record {sequence}: {why}"));
+            if loaded.catalog.agent(spans.agent).is_none() {
+                return Err(bad("it names an unknown agent".to_owned()));
+            }
+            let taken = loaded.traces.load_spans(sequence, spans);
+            taken.map_err(|corrupt| bad(corrupt.to_string()))?;
         }
     });
     if !flushed.is_empty() {

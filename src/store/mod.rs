@@ -51,6 +51,7 @@ mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod verification;
 
 pub use alerting::{Change, Changed, ExternalAlert, Observation, RULES_MAX};
@@ -61,4 +62,7 @@ pub use handle::{Append, Appended, Registered, Rejected, Store, StoreStatus, Urg
 pub use head::FUTURE_MS_LIMIT;
 pub use quarantine::Quarantined;
 pub use settings::Settings;
+pub use traces::{
+    Kept, SpanAppend, SpanChange, SpanChanged, SpanRejection, SpansAppended, TracePin,
+};
 pub use verification::{VerifyReport, verify};

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, Value};
 
 use super::{
     bucketing::{Folds, length_of, tier_for},
@@ -24,14 +24,14 @@ use super::{
     },
     stretch::{Question, sorted},
     tables::{self, ALERT_EVENTS, ALERT_EVIDENCE, BLOCKS, BlockKey, ROLLUPS, Tier},
+    traces::LiveTraces,
 };
 use crate::{
     codec::{BlockError, MetricRecord, decode_alert_event, decode_evidence},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Asked, BucketVisit, Evidence,
         History, MetricKind, Policy, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
-        SeriesNo, Summary, Survey, Timestamp, TraceHistory, Unreadable, Visit, Window,
-        is_stale_marker,
+        SeriesNo, Summary, Survey, Timestamp, Unreadable, Visit, Window, is_stale_marker,
     },
 };
 
@@ -43,6 +43,7 @@ pub(super) struct Moment {
     pub(super) _database: Arc<redb::Database>,
     pub(super) heads: Arc<Heads>,
     pub(super) catalog: Arc<Catalog>,
+    pub(super) traces: LiveTraces,
     pub(super) last_commit: Option<Timestamp>,
     /// Counts changes of blocks; says which cached inventories hold for this moment.
     pub(super) block_epoch: u64,
@@ -80,6 +81,15 @@ impl Moment {
         self.transaction
             .as_ref()
             .map_err(|e| ReadError::Backend(e.clone()))
+    }
+
+    /// A table of this moment.
+    pub(super) fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'static, K, V>,
+    ) -> Result<ReadOnlyTable<K, V>, ReadError> {
+        let table = self.transaction()?.open_table(definition);
+        table.map_err(|e| backend(&e))
     }
 
     pub(super) fn blocks(&self) -> Result<ReadOnlyTable<BlockKey, &'static [u8]>, ReadError> {
@@ -310,8 +320,6 @@ impl Moment {
         })
     }
 }
-
-impl TraceHistory for Moment {}
 
 impl History for Moment {
     fn last_commit(&self) -> Option<Timestamp> {

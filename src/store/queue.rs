@@ -131,7 +131,7 @@ impl Pace {
 /// What was taken for the commit that is being put together.
 #[derive(Debug, Default)]
 pub(super) struct Portion {
-    taken: [Load; 3],
+    taken: [Load; 4],
     /// Whether it has taken long enough: only what no class may be denied is taken yet.
     pub(super) is_late: bool,
 }
@@ -139,14 +139,14 @@ pub(super) struct Portion {
 impl Portion {
     /// Everything taken.
     pub(super) fn total(&self) -> Load {
-        let [control, push, scrape] = self.taken;
-        control + push + scrape
+        let [control, push, spans, scrape] = self.taken;
+        control + push + spans + scrape
     }
 }
 
 #[derive(Debug)]
 struct State {
-    lanes: [Lane; 3],
+    lanes: [Lane; 4],
     checkpoints: Vec<Reply<()>>,
     settlements: Vec<Reply<()>>,
     closing: Vec<Reply<()>>,
@@ -188,7 +188,7 @@ fn bounded(samples: Load, commit: Load, metrics: Arc<OwnMetrics>) -> (Entrance, 
     let queue = Arc::new(Queue {
         commit,
         state: Mutex::new(State {
-            lanes: [control, samples, samples].map(|bound| Lane::new(bound, commit)),
+            lanes: [control, samples, samples, samples].map(|bound| Lane::new(bound, commit)),
             checkpoints: Vec::new(),
             settlements: Vec::new(),
             closing: Vec::new(),
@@ -337,7 +337,7 @@ impl Exit {
         let state = self.queue.state.lock();
         let waiting = state.lanes.iter().flat_map(|lane| &lane.waiting);
         waiting
-            .filter_map(|waiting| waiting.command.heard())
+            .flat_map(|waiting| waiting.command.heard())
             .cloned()
             .collect()
     }
@@ -350,8 +350,8 @@ impl Exit {
 
     /// Takes the next command for a commit; `None` when the rest has to wait for another one.
     ///
-    /// Control comes first. Of the samples, pushes get three quarters of a commit while scrapes wait, and scrapes
-    /// one quarter while pushes wait; each gets all of it when it is alone.
+    /// Control comes first. Of the rest, spans and scrapes get a quarter of a commit each while others wait, and pushes
+    /// what they leave; each gets all of it when it is alone.
     pub(super) fn take(&self, portion: &mut Portion) -> Option<Command> {
         let commit = self.queue.commit;
         let mut state = self.queue.state.lock();
@@ -360,14 +360,19 @@ impl Exit {
             !state.lanes[class as usize].waiting.is_empty()
                 || portion.taken[class as usize].commands > 0
         };
-        let (has_pushes, has_scrapes) = (waits(Class::Push), waits(Class::Scrape));
+        let has_pushes = waits(Class::Push);
+        let (has_spans, has_scrapes) = (waits(Class::Spans), waits(Class::Scrape));
         for class in Class::ALL {
             let most = match class {
                 _ if portion.is_late => Load::default(),
                 Class::Control => state.lanes[class as usize].bound,
-                Class::Push if has_scrapes => commit.quarters(3),
-                Class::Scrape if has_pushes => commit.quarters(1),
-                Class::Push | Class::Scrape => commit,
+                Class::Push => {
+                    commit.quarters(4 - usize::from(has_scrapes) - usize::from(has_spans))
+                }
+                Class::Spans if has_pushes => commit.quarters(1),
+                Class::Spans if has_scrapes => commit.quarters(3),
+                Class::Scrape if has_pushes || has_spans => commit.quarters(1),
+                Class::Spans | Class::Scrape => commit,
             };
             let lane = &mut state.lanes[class as usize];
             if let Some(command) = lane.take(&mut portion.taken[class as usize], most) {

@@ -116,6 +116,7 @@ impl Committer {
         let told = outage.refusal(now);
         self.outage = Some(outage);
         self.checkpoint = None;
+        self.span_flush = None;
         for reply in self.checkpoint_waiters.drain(..) {
             let _ = reply.send(Err(told.clone()));
         }
@@ -181,6 +182,7 @@ impl Committer {
         let found = Live {
             heads: Arc::new(loaded.heads),
             catalog: Arc::new(loaded.catalog),
+            traces: loaded.traces,
             last_commit: loaded.last_commit,
             ..Live::default()
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::traces::Kept;
 use crate::{
     alerts::Routing,
     model::{DAY_MS, Limits, Policy, RetentionRule},
@@ -49,6 +50,8 @@ pub struct Settings {
     /// First pause between two tries to write after an error of the disk; milliseconds (1 s). Later ones are up to 30
     /// times as long.
     pub retry_pause_ms: i64,
+    /// How traces are kept (`[traces]`).
+    pub traces: Kept,
     /// Limits on series.
     pub limits: Limits,
     /// Who is told of alerts, and when (`[notify]`).
@@ -77,6 +80,7 @@ impl Default for Settings {
             queue_bytes_max: 64 << 20,
             disk_reserve: None,
             retry_pause_ms: 1_000,
+            traces: Kept::default(),
             limits: Limits::default(),
             routing: Arc::default(),
             policy: Policy::default(),

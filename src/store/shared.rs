@@ -19,6 +19,7 @@ use super::{
     moment::Moment,
     quarantine::{LeftOut, Quarantine},
     reserve::Disk,
+    traces::{LiveTraces, RecentTraces},
 };
 use crate::{
     model::{AgentNo, Clock, Timestamp},
@@ -30,6 +31,7 @@ use crate::{
 pub(super) struct Live {
     pub(super) heads: Arc<Heads>,
     pub(super) catalog: Arc<Catalog>,
+    pub(super) traces: LiveTraces,
     pub(super) last_commit: Option<Timestamp>,
     /// Counts commits that changed blocks.
     pub(super) block_epoch: u64,
@@ -63,6 +65,8 @@ pub(super) struct Shared {
     pub(super) arrivals: watch::Sender<u64>,
     /// Counts commits that changed rules, alerts, groups or deliveries.
     pub(super) alerting: watch::Sender<u64>,
+    /// Hours of the traces of late.
+    pub(super) recent_traces: Mutex<RecentTraces>,
     /// Agents that samples came of since somebody asked.
     pub(super) touched: Mutex<HashSet<AgentNo>>,
     /// Whether the committer ended by a panic.
@@ -104,6 +108,7 @@ impl Shared {
             registrations: watch::Sender::new(0),
             arrivals: watch::Sender::new(0),
             alerting: watch::Sender::new(0),
+            recent_traces: Mutex::default(),
             touched: Mutex::new(HashSet::new()),
             failed: watch::Sender::new(false),
             condition: Mutex::new(Condition::Sound),
@@ -154,6 +159,7 @@ impl Shared {
             _database: database,
             heads: Arc::clone(&live.heads),
             catalog: Arc::clone(&live.catalog),
+            traces: live.traces.clone(),
             last_commit: live.last_commit,
             block_epoch: live.block_epoch,
             inventory,

@@ -65,6 +65,26 @@ pub(super) const NOTIFY_GROUPS: TableDefinition<&str, &[u8]> =
     TableDefinition::new("notify_groups_v1");
 /// Sequence -> delivery that is not done.
 pub(super) const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox_v1");
+/// Key of a block of spans: hour, agent, first start in milliseconds, sequence, part.
+pub(super) type SpanKey = (i32, u32, i64, u64, u32);
+/// Key of a block of spans -> its spans ([`crate::codec::decode_spans`]).
+pub(super) const SPAN_BLOCKS: TableDefinition<SpanKey, &[u8]> =
+    TableDefinition::new("span_blocks_v1");
+/// The same key -> [`crate::codec::SpanHeader`].
+pub(super) const SPAN_HEADERS: TableDefinition<SpanKey, &[u8]> =
+    TableDefinition::new("span_headers_v1");
+/// (hour, trace) -> [`crate::codec::TraceEntry`].
+pub(super) const TRACES: TableDefinition<(i32, u128), &[u8]> = TableDefinition::new("traces_v1");
+/// Hour -> how far it was swept; the bytes, spans and traces of it; the first and the last start of its spans.
+pub(super) const SPAN_HOURS: TableDefinition<i32, SpanHourRow> =
+    TableDefinition::new("span_hours_v1");
+/// Value of [`SPAN_HOURS`].
+pub(super) type SpanHourRow = (u8, u64, u64, u64, i64, i64);
+/// (trace, span) -> a span that has not ended.
+pub(super) const OPEN_SPANS: TableDefinition<(u128, u64), &[u8]> =
+    TableDefinition::new("open_spans_v1");
+/// Trace -> why it is kept.
+pub(super) const TRACE_PINS: TableDefinition<u128, &[u8]> = TableDefinition::new("trace_pins_v1");
 /// Time -> settings that hold from then on.
 pub(super) const POLICIES: TableDefinition<i64, &[u8]> = TableDefinition::new("policies_v1");
 /// Start -> one life of a server ([`crate::codec::RunRecord`]).
@@ -92,6 +112,8 @@ pub(super) mod meta {
     pub(in crate::store) const NEXT_SERIES: &str = "next_series";
     /// Text: how far rules of retention have been applied ([`crate::store::expiry::Marks`]).
     pub(in crate::store) const RETENTION_MARKS: &str = "retention_marks";
+    /// u64: sequence of the last group commit whose spans are all in blocks.
+    pub(in crate::store) const SPANS_FLUSHED: &str = "spans_flushed";
     /// [`KIND`] of a database.
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
 }
@@ -212,6 +234,16 @@ pub(super) fn blocks_of_group(
     to: Timestamp,
 ) -> RangeInclusive<BlockKey> {
     (day, agent.0, group, i64::MIN, 0)..=(day, agent.0, group, to.as_millis(), u64::MAX)
+}
+
+/// Blocks of spans of one agent in one hour.
+pub(super) fn spans_of_agent(hour: i32, agent: AgentNo) -> RangeInclusive<SpanKey> {
+    (hour, agent.0, i64::MIN, 0, 0)..=(hour, agent.0, i64::MAX, u64::MAX, u32::MAX)
+}
+
+/// Blocks of spans of one hour.
+pub(super) fn spans_of_hour(hour: i32) -> RangeInclusive<SpanKey> {
+    (hour, 0, i64::MIN, 0, 0)..=(hour, u32::MAX, i64::MAX, u64::MAX, u32::MAX)
 }
 
 /// Blocks of all agents up to and including a day.

@@ -24,8 +24,11 @@ use super::{
     tables::{self, BlockKey, Tier},
 };
 use crate::{
-    codec::{Block, BlockError, Buckets, Day, Statistics, WalRecord},
-    model::{AgentNo, ReadError},
+    codec::{
+        Block, BlockError, Buckets, Corrupt, Day, SpanHeader, Statistics, TraceEntry, WalRecord,
+        decode_spans,
+    },
+    model::{AgentId, AgentNo, ReadError},
 };
 
 /// What `db verify` found.
@@ -39,6 +42,10 @@ pub struct VerifyReport {
     pub wal_records: u64,
     /// Rollups read.
     pub rollups: u64,
+    /// Spans decoded, those of the write-ahead log included.
+    pub spans: u64,
+    /// Records of traces read.
+    pub traces: u64,
     /// Each thing that is damaged: what and where.
     pub bad: Vec<String>,
 }
@@ -64,7 +71,9 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyR
         let mut verifier = Verifier::new(&transaction, &mut report, progress)?;
         verifier.log()?;
         let broken = verifier.blocks()?;
-        verifier.rollups(catalog.as_ref(), &broken)
+        verifier.rollups(catalog.as_ref(), &broken)?;
+        verifier.spans()?;
+        verifier.traces()
     });
     if let Err(error) = read {
         report.bad.push(error.to_string());
@@ -115,7 +124,13 @@ impl<'a> Verifier<'a> {
         let wal = transaction.open_table(tables::WAL).map_err(table)?;
         let blocks = transaction.open_table(tables::BLOCKS).map_err(table)?;
         let rollups = transaction.open_table(tables::ROLLUPS).map_err(table)?;
-        let total = length(wal.len())? + length(blocks.len())? + length(rollups.len())?;
+        let spans = transaction.open_table(tables::SPAN_BLOCKS).map_err(table)?;
+        let traces = transaction.open_table(tables::TRACES).map_err(table)?;
+        let total = length(wal.len())?
+            + length(blocks.len())?
+            + length(rollups.len())?
+            + length(spans.len())?
+            + length(traces.len())?;
         Ok(Self {
             transaction,
             report,
@@ -143,6 +158,15 @@ impl<'a> Verifier<'a> {
                 Ok(record) => {
                     let samples = record.samples.iter().map(|(_, rows)| rows.len() as u64);
                     self.report.samples += samples.sum::<u64>();
+                    for spans in record.spans {
+                        match decode_spans(&spans.body, &AgentId::unknown()) {
+                            Ok(spans) => self.report.spans += spans.len() as u64,
+                            Err(error) => self
+                                .report
+                                .bad
+                                .push(format!("log record {}: {error}", sequence.value())),
+                        }
+                    }
                 }
                 Err(error) => self
                     .report
@@ -150,6 +174,83 @@ impl<'a> Verifier<'a> {
                     .push(format!("log record {}: {error}", sequence.value())),
             }
             self.report.wal_records += 1;
+            self.step();
+        }
+        Ok(())
+    }
+
+    /// Blocks of spans and their headers.
+    fn spans(&mut self) -> Result<(), ReadError> {
+        let open = |table| {
+            self.transaction
+                .open_table(table)
+                .map_err(|e| unreadable(&e))
+        };
+        let (blocks, headers) = (open(tables::SPAN_BLOCKS)?, open(tables::SPAN_HEADERS)?);
+        for row in blocks.iter().map_err(|e| unreadable(&e))? {
+            let (key, bytes) = row.map_err(|e| unreadable(&e))?;
+            let header = headers.get(key.value()).map_err(|e| unreadable(&e))?;
+            let told = header
+                .map(|row| SpanHeader::decode(row.value()))
+                .transpose();
+            let checked = decode_spans(bytes.value(), &AgentId::unknown()).and_then(|spans| {
+                let told = told?.ok_or(Corrupt {
+                    what: "it has no header",
+                })?;
+                if told.spans as usize == spans.len() {
+                    Ok(spans.len() as u64)
+                } else {
+                    Err(Corrupt {
+                        what: "its header tells another number of spans",
+                    })
+                }
+            });
+            match checked {
+                Ok(spans) => self.report.spans += spans,
+                Err(error) => {
+                    let (hour, agent, start, ..) = key.value();
+                    self.report.bad.push(format!(
+                        "block of spans of hour {hour}, agent number {agent}, start {start}: {error}"
+                    ));
+                }
+            }
+            self.step();
+        }
+        Ok(())
+    }
+
+    /// Records of traces, and that the blocks are there which they name.
+    fn traces(&mut self) -> Result<(), ReadError> {
+        let table = self
+            .transaction
+            .open_table(tables::TRACES)
+            .map_err(|e| unreadable(&e))?;
+        let blocks = self
+            .transaction
+            .open_table(tables::SPAN_BLOCKS)
+            .map_err(|e| unreadable(&e))?;
+        for row in table.iter().map_err(|e| unreadable(&e))? {
+            let (key, bytes) = row.map_err(|e| unreadable(&e))?;
+            let (hour, id) = key.value();
+            let mut bad = |why: String| self.report.bad.push(format!("trace {id:032x}: {why}"));
+            match TraceEntry::decode(bytes.value()) {
+                Ok(entry) => {
+                    for block in entry.blocks {
+                        let key = (
+                            hour,
+                            block.agent.0,
+                            block.start_ms,
+                            block.sequence,
+                            block.part,
+                        );
+                        if blocks.get(key).map_err(|e| unreadable(&e))?.is_none() {
+                            bad("a block of its spans is missing".to_owned());
+                        }
+                    }
+                }
+                Err(error) => bad(error.to_string()),
+            }
+            self.report.traces += 1;
             self.step();
         }
         Ok(())

@@ -62,6 +62,12 @@ pub struct OwnMetrics {
     pub samples_appended: Counter,
     /// Samples refused, by reason.
     pub samples_rejected: Family<By, Counter>,
+    /// Spans made durable.
+    pub spans_appended: Counter,
+    /// Spans refused, by reason.
+    pub spans_rejected: Family<By, Counter>,
+    /// Bytes of blocks of spans written.
+    pub span_block_bytes_written: Counter,
     /// Checkpoints done.
     pub checkpoints: Counter,
     /// Blocks written by checkpoints.
@@ -74,7 +80,7 @@ pub struct OwnMetrics {
     pub merged_bytes_written: Counter,
     /// Blocks and rollups found damaged since the start, as far as the file still has them.
     pub blocks_quarantined: Gauge,
-    /// Commands that wait for a commit, by class (`control`, `push`, `scrape`).
+    /// Commands that wait for a commit, by class (`control`, `push`, `spans`, `scrape`).
     pub queue_length: Family<By, Gauge>,
     /// Bytes of them, by class.
     pub queue_bytes: Family<By, Gauge>,
@@ -153,6 +159,9 @@ impl Default for OwnMetrics {
             file_syncs: Counter::default(),
             samples_appended: Counter::default(),
             samples_rejected: Family::default(),
+            spans_appended: Counter::default(),
+            spans_rejected: Family::default(),
+            span_block_bytes_written: Counter::default(),
             checkpoints: Counter::default(),
             blocks_written: Counter::default(),
             block_bytes_written: Counter::default(),
@@ -228,6 +237,22 @@ impl OwnMetrics {
             "samples_rejected",
             "Samples refused, by reason",
             self.samples_rejected.clone(),
+        );
+        r.register(
+            "spans_appended",
+            "Spans made durable",
+            self.spans_appended.clone(),
+        );
+        r.register(
+            "spans_rejected",
+            "Spans refused, by reason",
+            self.spans_rejected.clone(),
+        );
+        r.register_with_unit(
+            "span_blocks_written_size",
+            "Bytes of blocks of spans written",
+            Unit::Bytes,
+            self.span_block_bytes_written.clone(),
         );
         r.register("checkpoints", "Checkpoints done", self.checkpoints.clone());
         r.register(
@@ -419,6 +444,13 @@ impl OwnMetrics {
             "Calls of the heartbeat's URL, by result",
             self.heartbeats.clone(),
         );
+    }
+
+    /// Counts spans that were refused.
+    pub fn reject_spans(&self, reason: &'static str, spans: u64) {
+        self.spans_rejected
+            .get_or_create(&By { by: reason })
+            .inc_by(spans);
     }
 
     /// Counts refused samples.

@@ -23,6 +23,7 @@ impl Draft<'_> {
         for samples in &self.samples {
             wal.samples(samples.agent, &samples.rows);
         }
+        self.spans.log(&mut wal);
         let record = wal.finish();
         transaction
             .open_table(tables::WAL)?
@@ -30,7 +31,8 @@ impl Draft<'_> {
         self.write_agents(transaction)?;
         self.write_series(transaction)?;
         self.write_alerting(transaction)?;
-        Ok(record.len() as u64)
+        let of_spans = self.spans.write(transaction)?;
+        Ok(record.len() as u64 + of_spans)
     }
 
     fn write_agents(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {

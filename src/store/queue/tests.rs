@@ -46,6 +46,7 @@ fn whose(command: &Command) -> String {
         Command::Register(id, ..) | Command::Deregister { id, .. } => id.to_string(),
         Command::JudgeStale(_) => "judge".to_owned(),
         Command::Alerting(..) => "alerting".to_owned(),
+        Command::Spans(..) | Command::ChangeSpans(..) => "spans".to_owned(),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
         head::Heads,
         liveness::Liveness,
         series_table::{NO_DAY, SeriesEntry},
+        traces::{LiveTraces, SpanDraft},
     },
     telemetry::OwnMetrics,
 };
@@ -363,7 +364,9 @@ fn a_row_that_waited_while_series_left_finds_its_series() {
         commit: now,
         clock: now,
     };
-    let mut draft = Draft::new(&settings, &metrics, times, Arc::new(catalog), None);
+    let recent = parking_lot::Mutex::default();
+    let spans = SpanDraft::new(LiveTraces::default(), &recent);
+    let mut draft = Draft::new(&settings, &metrics, times, Arc::new(catalog), spans, None);
     let mut past = Past {
         liveness: &mut |_| Liveness::default(),
         returning: &|_, _| None,
@@ -371,7 +374,7 @@ fn a_row_that_waited_while_series_left_finds_its_series() {
     let appended = draft.append(prepared, &mut past).unwrap();
     assert_eq!((appended.accepted, appended.new_series), (4, 2));
     let mut heads = Heads::default();
-    draft.publish(1, &mut heads);
+    draft.publish(1, &mut heads, &mut LiveTraces::default());
     let table = &draft.catalog.agent(no).unwrap().series;
     let head = heads.agent(no).unwrap();
     for n in 0..4 {

@@ -11,3 +11,4 @@ mod quarantine;
 mod rollups;
 mod rules;
 mod scenarios;
+mod traces;

@@ -1,0 +1,331 @@
+//! Traces of a moment: from blocks, from spans that wait in memory, and from those that have not ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use redb::{ReadOnlyTable, ReadableTable};
+
+use super::{heads::HeadChunk, hour_at, nanoseconds, packing::key_of};
+use crate::{
+    codec::{TraceEntry, TracePart, decode_spans},
+    model::{
+        AgentId, AgentNo, ReadError, Span, SpanFilter, TraceHistory, TraceId, TracePage,
+        TraceQuery, TraceSummary, TraceVisit, Window,
+    },
+    store::{
+        moment::{Moment, backend, guarded},
+        tables::{self, SpanKey, meta},
+    },
+};
+
+/// Spans that [`TraceHistory::each_trace`] has in memory at once, about.
+const SPANS_AT_ONCE: u64 = 100_000;
+
+pub(super) type Blocks = ReadOnlyTable<SpanKey, &'static [u8]>;
+
+impl TraceHistory for Moment {
+    fn trace(&self, id: TraceId) -> Result<Vec<Span>, ReadError> {
+        let mut spans = guarded(|| self.spans_in_blocks(id))?;
+        let flushed = self.spans_flushed()?;
+        for head in self
+            .traces
+            .heads
+            .of_trace(id)
+            .filter(|head| head.sequence > flushed)
+        {
+            let of_chunk = self.spans_of_head(head)?;
+            spans.extend(of_chunk.into_iter().filter(|span| span.trace_id == id));
+        }
+        spans.extend(self.traces.open_of(id).map(|open| Span::clone(&open.span)));
+        spans.sort_by_key(|span| (span.start_ns, span.span_id));
+        Ok(spans)
+    }
+
+    fn find_traces(&self, query: &TraceQuery) -> Result<TracePage, ReadError> {
+        self.search(query)
+    }
+
+    fn each_trace(
+        &self,
+        window: Window,
+        filter: &SpanFilter,
+        visit: &mut TraceVisit<'_>,
+    ) -> Result<(), ReadError> {
+        for hour in self.hours_of(window)? {
+            if !self.each_of_hour(hour, window, filter, visit)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_spans(&self) -> Vec<Arc<Span>> {
+        let mut spans: Vec<_> = self
+            .traces
+            .open
+            .values()
+            .map(|open| Arc::clone(&open.span))
+            .collect();
+        spans.sort_by_key(|span| span.start_ns);
+        spans
+    }
+}
+
+impl Moment {
+    /// Log record up to which the blocks of this moment have all spans.
+    pub(super) fn spans_flushed(&self) -> Result<u64, ReadError> {
+        guarded(|| {
+            let table = self.table(tables::META)?;
+            let row = table.get(meta::SPANS_FLUSHED).map_err(|e| backend(&e))?;
+            let bytes = row.and_then(|row| row.value().try_into().ok());
+            Ok(bytes.map_or(0, u64::from_le_bytes))
+        })
+    }
+
+    pub(super) fn agent_name(&self, agent: AgentNo) -> Result<AgentId, ReadError> {
+        self.catalog
+            .agent(agent)
+            .map(|entry| entry.id.clone())
+            .ok_or_else(|| {
+                ReadError::Damaged(format!(
+                    "spans of agent number {}, which there is not",
+                    agent.0
+                ))
+            })
+    }
+
+    pub(super) fn spans_of_head(&self, head: &HeadChunk) -> Result<Vec<Span>, ReadError> {
+        let agent = self.agent_name(head.chunk.agent)?;
+        decode_spans(&head.chunk.body, &agent).map_err(|e| ReadError::Damaged(e.to_string()))
+    }
+
+    pub(super) fn spans_of_block(
+        &self,
+        blocks: &Blocks,
+        key: SpanKey,
+    ) -> Result<Vec<Span>, ReadError> {
+        let agent = self.agent_name(AgentNo(key.1))?;
+        let row = blocks.get(key).map_err(|e| backend(&e))?;
+        let Some(row) = row else {
+            return Err(ReadError::Damaged(format!(
+                "a block of spans of agent `{agent}` is missing"
+            )));
+        };
+        decode_spans(row.value(), &agent).map_err(|e| ReadError::Damaged(e.to_string()))
+    }
+
+    /// Hours that have spans in blocks, ascending.
+    pub(super) fn hours_in_file(&self) -> Result<Vec<(i32, tables::SpanHourRow)>, ReadError> {
+        guarded(|| {
+            let table = self.table(tables::SPAN_HOURS)?;
+            let rows = table.iter().map_err(|e| backend(&e))?;
+            rows.map(|row| {
+                let (hour, told) = row.map_err(|e| backend(&e))?;
+                Ok((hour.value(), told.value()))
+            })
+            .collect()
+        })
+    }
+
+    fn spans_in_blocks(&self, id: TraceId) -> Result<Vec<Span>, ReadError> {
+        let entries = self.entries_of(id)?;
+        let blocks = self.table(tables::SPAN_BLOCKS)?;
+        let mut spans = Vec::new();
+        for (hour, entry) in entries {
+            let refs: BTreeSet<_> = entry.blocks.into_iter().collect();
+            for block in refs {
+                let of_block = self.spans_of_block(&blocks, key_of(hour, block))?;
+                spans.extend(of_block.into_iter().filter(|span| span.trace_id == id));
+            }
+        }
+        Ok(spans)
+    }
+
+    /// Entries of a trace by hour; mostly one.
+    fn entries_of(&self, id: TraceId) -> Result<Vec<(i32, TraceEntry)>, ReadError> {
+        let table = self.table(tables::TRACES)?;
+        let mut entries = Vec::new();
+        for (hour, _) in self.hours_in_file()? {
+            if let Some(row) = table.get((hour, id.as_u128())).map_err(|e| backend(&e))? {
+                let entry = TraceEntry::decode(row.value());
+                entries.push((hour, entry.map_err(|e| ReadError::Damaged(e.to_string()))?));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// What the spans of a trace add up to that are in an hour of the file or in memory.
+    pub(super) fn summary(
+        &self,
+        id: TraceId,
+        hour: i32,
+        flushed: u64,
+    ) -> Result<Option<TraceSummary>, ReadError> {
+        let mut sum: Option<TracePart> = None;
+        let mut add = |part: &TracePart| match &mut sum {
+            Some(sum) => sum.add(part),
+            None => sum = Some(part.clone()),
+        };
+        let in_file = guarded(|| {
+            let table = self.table(tables::TRACES)?;
+            let row = table.get((hour, id.as_u128())).map_err(|e| backend(&e))?;
+            let entry = row.map(|row| TraceEntry::decode(row.value())).transpose();
+            entry.map_err(|e| ReadError::Damaged(e.to_string()))
+        })?;
+        if let Some(entry) = in_file {
+            add(&entry.part);
+        }
+        for head in self
+            .traces
+            .heads
+            .of_trace(id)
+            .filter(|head| head.sequence > flushed)
+        {
+            if let Some((_, part)) = head.chunk.trace(id) {
+                add(part);
+            }
+        }
+        let mut open_spans = 0;
+        for open in self.traces.open_of(id) {
+            open_spans += 1;
+            let agent = self
+                .catalog
+                .number(&open.span.agent)
+                .unwrap_or(AgentNo::NONE);
+            add(&TracePart::of(&open.span, agent));
+        }
+        Ok(sum.map(|part| self.tell(id, part, open_spans)))
+    }
+
+    fn tell(&self, id: TraceId, part: TracePart, open_spans: u32) -> TraceSummary {
+        let name = |no: AgentNo| {
+            let entry = self.catalog.agent(no);
+            entry.map_or_else(AgentId::unknown, |entry| entry.id.clone())
+        };
+        let mut agents: Vec<_> = part
+            .agents
+            .iter()
+            .map(|(no, spans)| (name(*no), *spans))
+            .collect();
+        agents.sort();
+        TraceSummary {
+            trace_id: id,
+            start_ns: part.start_ns,
+            end_ns: part.end_ns,
+            root_agent: name(part.told_agent),
+            has_root: part.has_root,
+            spans: part.spans(),
+            failed_spans: part.failed,
+            open_spans,
+            agents,
+            tokens: part.tokens,
+            cost: part.cost,
+            is_pinned: self.traces.pins.contains_key(&id),
+            name: part.name,
+            root_operation: part.told_operation,
+            root_service: part.told_service,
+        }
+    }
+
+    /// No trace of an hour of the file begins before; `row` is what the file tells of the hour. Traces of it may have
+    /// earlier spans in memory.
+    pub(super) fn first_start(&self, hour: i32, row: tables::SpanHourRow) -> i64 {
+        let heads = self.traces.heads.first_start();
+        let open = self.traces.open.values().filter(|open| open.hour == hour);
+        let open = open.map(|open| open.span.start_ns).min();
+        [heads, open].into_iter().flatten().fold(row.4, i64::min)
+    }
+
+    /// Hours in which traces of the window may be, ascending. A trace belongs to the hour of the span of it that came
+    /// first, which mostly is its last one, or another that ended early: its hour may be later than its start's.
+    pub(super) fn hours_of(&self, window: Window) -> Result<Vec<i32>, ReadError> {
+        let first = hour_at(window.from);
+        let to_ns = nanoseconds(window.to).saturating_add(1_000_000);
+        let in_file = self.hours_in_file()?.into_iter();
+        let mut hours: BTreeSet<i32> = in_file
+            .filter(|(hour, row)| self.first_start(*hour, *row) < to_ns)
+            .map(|(hour, _)| hour)
+            .collect();
+        let heads = self.traces.heads.chunks();
+        hours.extend(heads.flat_map(|head| head.chunk.traces.iter().map(|(_, hour, _)| *hour)));
+        hours.extend(self.traces.open.values().map(|open| open.hour));
+        Ok(hours.into_iter().filter(|hour| *hour >= first).collect())
+    }
+
+    /// Hands over the traces of an hour, in as many rounds as memory takes.
+    fn each_of_hour(
+        &self,
+        hour: i32,
+        window: Window,
+        filter: &SpanFilter,
+        visit: &mut TraceVisit<'_>,
+    ) -> Result<bool, ReadError> {
+        let flushed = self.spans_flushed()?;
+        let in_file = self
+            .hours_in_file()?
+            .into_iter()
+            .find(|(of, _)| *of == hour);
+        let spans = in_file.map_or(0, |(_, row)| row.2) + self.traces.heads.spans() as u64;
+        let rounds = u128::from(spans / SPANS_AT_ONCE + 1);
+        let (from_ns, to_ns) = (nanoseconds(window.from), nanoseconds(window.to));
+        for round in 0..rounds {
+            let is_in_round = |span: &Span| mixed(span.trace_id) % rounds == round;
+            let mut traces: BTreeMap<TraceId, Vec<Span>> = BTreeMap::new();
+            let mut take = |spans: Vec<Span>| {
+                for span in spans.into_iter().filter(is_in_round) {
+                    traces.entry(span.trace_id).or_default().push(span);
+                }
+            };
+            guarded(|| {
+                let blocks = self.table(tables::SPAN_BLOCKS)?;
+                for row in blocks
+                    .range(tables::spans_of_hour(hour))
+                    .map_err(|e| backend(&e))?
+                {
+                    let (key, bytes) = row.map_err(|e| backend(&e))?;
+                    let agent = self.agent_name(AgentNo(key.value().1))?;
+                    let spans = decode_spans(bytes.value(), &agent);
+                    take(spans.map_err(|e| ReadError::Damaged(e.to_string()))?);
+                }
+                Ok(())
+            })?;
+            for head in self
+                .traces
+                .heads
+                .chunks()
+                .filter(|head| head.sequence > flushed)
+            {
+                if head.chunk.traces.iter().any(|(_, of, _)| *of == hour) {
+                    let mut spans = self.spans_of_head(head)?;
+                    spans.retain(|span| {
+                        head.chunk
+                            .trace(span.trace_id)
+                            .is_some_and(|(of, _)| of == hour)
+                    });
+                    take(spans);
+                }
+            }
+            let open = self.traces.open.values().filter(|open| open.hour == hour);
+            take(open.map(|open| Span::clone(&open.span)).collect());
+            for (id, mut spans) in traces {
+                spans.sort_by_key(|span| (span.start_ns, span.span_id));
+                let began = spans.first().map_or(i64::MIN, |span| span.start_ns);
+                let is_asked = began >= from_ns
+                    && began <= to_ns
+                    && spans.iter().any(|span| filter.fits(span));
+                if is_asked && !visit(id, spans) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Spreads ids over rounds, also such that count up in their upper half.
+const fn mixed(id: TraceId) -> u128 {
+    let id = id.as_u128();
+    (id ^ (id >> 64)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+}

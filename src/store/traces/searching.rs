@@ -1,0 +1,226 @@
+//! Finds traces by what one of their spans is like, newest first, opening as few blocks as it can.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+};
+
+use super::{heads::HeadChunk, nanoseconds};
+use crate::{
+    codec::{SpanHeader, terms_of_filter},
+    model::{
+        AgentNo, ReadError, Span, SpanFilter, TraceCursor, TraceId, TracePage, TraceQuery,
+        TraceSummary,
+    },
+    store::{
+        moment::{Moment, backend, guarded},
+        tables::{self, SpanKey},
+    },
+};
+
+/// A piece of spans that may hold one that fits.
+enum Candidate<'a> {
+    Block(SpanKey),
+    Head(&'a HeadChunk),
+    Open(&'a Span),
+}
+
+/// Traces found so far, the newest `limit` of them.
+struct Found {
+    limit: usize,
+    seen: HashSet<TraceId>,
+    newest: BinaryHeap<Reverse<TraceCursor>>,
+    summaries: HashMap<TraceId, TraceSummary>,
+}
+
+impl Found {
+    /// The start that a trace must be later than to count; `None` while all do.
+    fn bar(&self) -> Option<i64> {
+        let Reverse(oldest) = self.newest.peek()?;
+        (self.newest.len() > self.limit).then_some(oldest.start_ns)
+    }
+
+    fn add(&mut self, summary: TraceSummary) {
+        let cursor = cursor_of(&summary);
+        self.summaries.insert(summary.trace_id, summary);
+        self.newest.push(Reverse(cursor));
+        // One more than asked says whether there is another page.
+        if self.newest.len() > self.limit + 1
+            && let Some(Reverse(oldest)) = self.newest.pop()
+        {
+            self.summaries.remove(&oldest.trace_id);
+        }
+    }
+
+    fn page(mut self) -> TracePage {
+        let mut cursors: Vec<TraceCursor> = self.newest.into_iter().map(|Reverse(c)| c).collect();
+        cursors.sort_unstable_by(|a, b| b.cmp(a));
+        let has_more = cursors.len() > self.limit;
+        cursors.truncate(self.limit);
+        let next = cursors.last().copied().filter(|_| has_more);
+        let traces = cursors
+            .iter()
+            .filter_map(|c| self.summaries.remove(&c.trace_id));
+        TracePage {
+            traces: traces.collect(),
+            next,
+        }
+    }
+}
+
+const fn cursor_of(summary: &TraceSummary) -> TraceCursor {
+    TraceCursor {
+        start_ns: summary.start_ns,
+        trace_id: summary.trace_id,
+    }
+}
+
+impl Moment {
+    /// Traces of a question.
+    ///
+    /// Hours are gone through from the newest, and within an hour the pieces from the one with the latest span on: a
+    /// trace begins no later than any of its spans, so once enough traces are found that begin later than all spans that
+    /// are left, no other can come before them.
+    pub(super) fn search(&self, query: &TraceQuery) -> Result<TracePage, ReadError> {
+        let flushed = self.spans_flushed()?;
+        let terms = terms_of_filter(&query.filter);
+        let mut found = Found {
+            limit: query.limit.max(1),
+            seen: HashSet::new(),
+            newest: BinaryHeap::new(),
+            summaries: HashMap::new(),
+        };
+        let agent = match &query.filter.agent {
+            Some(id) => match self.catalog.number(id) {
+                Some(no) => Some(no),
+                None => return Ok(TracePage::default()),
+            },
+            None => None,
+        };
+        let mut candidates = self.candidates_in_memory(&query.filter, &terms, agent, flushed);
+        // Memory first: it has mostly the newest, and all of it is at hand.
+        candidates.sort_unstable_by_key(|(latest, _)| Reverse(*latest));
+        self.go_through(&candidates, None, query, flushed, &mut found)?;
+        let first_asked = nanoseconds(query.window.from);
+        let last_asked = nanoseconds(query.window.to).saturating_add(1_000_000);
+        let last_asked = query
+            .after
+            .map_or(last_asked, |after| last_asked.min(after.start_ns));
+        for (hour, row) in self.hours_in_file()?.into_iter().rev() {
+            let (first_start, last_start) = (self.first_start(hour, row), row.5);
+            let cannot_count = found.bar().is_some_and(|bar| bar >= last_start);
+            if cannot_count || last_start < first_asked || first_start > last_asked {
+                continue;
+            }
+            let mut candidates =
+                guarded(|| self.candidates_of_hour(hour, &query.filter, &terms, agent))?;
+            candidates.sort_unstable_by_key(|(latest, _)| Reverse(*latest));
+            self.go_through(&candidates, Some(hour), query, flushed, &mut found)?;
+        }
+        Ok(found.page())
+    }
+
+    fn candidates_in_memory(
+        &self,
+        filter: &SpanFilter,
+        terms: &[u64],
+        agent: Option<AgentNo>,
+        flushed: u64,
+    ) -> Vec<(i64, Candidate<'_>)> {
+        let heads = self.traces.heads.chunks().filter(|head| {
+            head.sequence > flushed
+                && agent.is_none_or(|agent| agent == head.chunk.agent)
+                && head.chunk.header.may_fit(filter, terms)
+        });
+        let heads = heads.map(|head| (head.chunk.header.last_start_ns, Candidate::Head(head)));
+        let open = self
+            .traces
+            .open
+            .values()
+            .filter(|open| filter.fits(&open.span));
+        let open = open.map(|open| (open.span.start_ns, Candidate::Open(&open.span)));
+        heads.chain(open).collect()
+    }
+
+    fn candidates_of_hour(
+        &self,
+        hour: i32,
+        filter: &SpanFilter,
+        terms: &[u64],
+        agent: Option<AgentNo>,
+    ) -> Result<Vec<(i64, Candidate<'static>)>, ReadError> {
+        let table = self.table(tables::SPAN_HEADERS)?;
+        let range = agent.map_or_else(
+            || tables::spans_of_hour(hour),
+            |agent| tables::spans_of_agent(hour, agent),
+        );
+        let mut candidates = Vec::new();
+        for row in table.range(range).map_err(|e| backend(&e))? {
+            let (key, bytes) = row.map_err(|e| backend(&e))?;
+            let header =
+                SpanHeader::decode(bytes.value()).map_err(|e| ReadError::Damaged(e.to_string()))?;
+            if header.may_fit(filter, terms) {
+                candidates.push((header.last_start_ns, Candidate::Block(key.value())));
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// Opens pieces, the latest first, until no trace of those that are left can count.
+    fn go_through(
+        &self,
+        candidates: &[(i64, Candidate<'_>)],
+        hour: Option<i32>,
+        query: &TraceQuery,
+        flushed: u64,
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
+        let from_ns = nanoseconds(query.window.from);
+        for (latest, candidate) in candidates {
+            // A trace begins before its spans: nothing of the window is left either.
+            if *latest < from_ns || found.bar().is_some_and(|bar| bar >= *latest) {
+                break;
+            }
+            let mut hits: Vec<(TraceId, Option<i32>)> = Vec::new();
+            let mut check = |span: &Span, hour: Option<i32>| {
+                if !found.seen.contains(&span.trace_id) && query.filter.fits(span) {
+                    found.seen.insert(span.trace_id);
+                    hits.push((span.trace_id, hour));
+                }
+            };
+            match candidate {
+                Candidate::Open(span) => check(span, None),
+                Candidate::Head(head) => {
+                    for span in self.spans_of_head(head)? {
+                        let hour = head.chunk.trace(span.trace_id).map(|(hour, _)| hour);
+                        check(&span, hour);
+                    }
+                }
+                Candidate::Block(key) => {
+                    let spans = guarded(|| {
+                        let blocks = self.table(tables::SPAN_BLOCKS)?;
+                        self.spans_of_block(&blocks, *key)
+                    })?;
+                    spans.iter().for_each(|span| check(span, hour));
+                }
+            }
+            for (id, hour) in hits {
+                let hour = hour.or_else(|| self.traces.hour_of(id));
+                let Some(hour) = hour else { continue };
+                let Some(summary) = self.summary(id, hour, flushed)? else {
+                    continue;
+                };
+                if is_asked(&summary, query) {
+                    found.add(summary);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_asked(summary: &TraceSummary, query: &TraceQuery) -> bool {
+    summary.start_ns >= nanoseconds(query.window.from)
+        && summary.start_ns < nanoseconds(query.window.to).saturating_add(1_000_000)
+        && query.after.is_none_or(|after| cursor_of(summary) < after)
+}
