@@ -12,6 +12,7 @@ mod clock;
 mod counter;
 mod distribution;
 mod exact_sum;
+pub mod genai;
 mod glob;
 mod id;
 mod limits;
