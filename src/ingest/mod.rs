@@ -26,6 +26,7 @@ pub use parsed::{BodyError, Parsed, ROW_ERRORS_MAX, RowError, SAMPLES_PER_BODY_M
 pub use scrape::parse_scrape;
 pub use traces::{
     NESTING_MAX, OtlpFormat, PartialEvent, Received, ReceivedLogs, RpcStatus, SPAN_ERRORS_MAX,
-    SpanLimits, otlp_error, otlp_logs_response, otlp_response, parse_otlp_json,
-    parse_otlp_protobuf, to_otlp_json, to_otlp_protobuf,
+    SpanLimits, otlp_error, otlp_logs_response, otlp_response, parse_jaeger_json, parse_otlp_json,
+    parse_otlp_logs_json, parse_otlp_logs_protobuf, parse_otlp_protobuf, parse_zipkin,
+    resolve_agents, to_jaeger_json, to_otlp_json, to_otlp_protobuf,
 };

@@ -24,6 +24,13 @@ use crate::{
     },
 };
 
+/// Attributes that become fields of a span, and no attributes.
+const OWN_ATTRIBUTES: [&str; 3] = [
+    own_attributes::SHARED,
+    own_attributes::STATUS,
+    own_attributes::AGENT,
+];
+
 /// A body on its way to spans.
 pub(super) struct Intake<'l> {
     pub(super) limits: &'l SpanLimits,
@@ -274,7 +281,9 @@ impl<'l> Intake<'l> {
                 bytes: self.limits.value_bytes,
                 dropped: 0,
             };
-            let is_taken = attributes.len() < self.limits.attributes
+            // What longwatch itself wrote comes on top of what the client sent.
+            let is_counted = !OWN_ATTRIBUTES.contains(&key.as_str());
+            let is_taken = (!is_counted || attributes.len() < self.limits.attributes)
                 && !key.is_empty()
                 && key.len() <= self.limits.name_bytes;
             if is_taken && let Some(value) = self.value(value.unwrap_or_default(), 0, &mut room) {

@@ -15,7 +15,7 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::limits::NESTING_MAX;
+use super::{limits::NESTING_MAX, tags::pair};
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -33,7 +33,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 #[derive(Default)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Text<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextVisitor;
         impl<'de> Visitor<'de> for TextVisitor {
@@ -375,5 +375,77 @@ impl<'de, S: DeserializeSeed<'de> + Copy> Visitor<'de> for Values<S> {
             }
         }
         Ok(Some(values))
+    }
+}
+
+/// An object of texts, in its order; numbers and truths are taken as they are written.
+#[derive(Default)]
+pub(super) struct Tags(pub(super) Vec<KeyValue>);
+
+impl<'de> Deserialize<'de> for Tags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TagsVisitor;
+        impl<'de> Visitor<'de> for TagsVisitor {
+            type Value = Tags;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tags, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(Text(key)) = map.next_key()? {
+                    let text = match map.next_value::<Scalar>()?.0 {
+                        None => String::new(),
+                        Some(Value::StringValue(text)) => text,
+                        Some(Value::BoolValue(is)) => is.to_string(),
+                        Some(Value::IntValue(number)) => number.to_string(),
+                        Some(Value::DoubleValue(number)) => number.to_string(),
+                        Some(_) => continue,
+                    };
+                    pairs.push(pair(key, Value::StringValue(text)));
+                }
+                Ok(Tags(pairs))
+            }
+            fn visit_unit<E>(self) -> Result<Tags, E> {
+                Ok(Tags::default())
+            }
+        }
+        deserializer.deserialize_any(TagsVisitor)
+    }
+}
+
+/// A text, truth or number; `None` for null.
+#[derive(Default)]
+pub(super) struct Scalar(pub(super) Option<Value>);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+        impl Visitor<'_> for ScalarVisitor {
+            type Value = Scalar;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, true or false")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(Some(Value::StringValue(text.to_owned()))))
+            }
+            fn visit_bool<E>(self, is: bool) -> Result<Scalar, E> {
+                Ok(Scalar(Some(Value::BoolValue(is))))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(Value::IntValue(number))))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+                let whole = i64::try_from(number).map(Value::IntValue);
+                let value = whole.unwrap_or(Value::DoubleValue(number as f64));
+                Ok(Scalar(Some(value)))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(Value::DoubleValue(number))))
+            }
+            fn visit_unit<E>(self) -> Result<Scalar, E> {
+                Ok(Scalar(None))
+            }
+        }
+        deserializer.deserialize_any(ScalarVisitor)
     }
 }

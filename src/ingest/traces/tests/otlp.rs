@@ -1,21 +1,10 @@
 use std::{fs, path::PathBuf};
 
-use super::*;
+use super::{check_round_trip, conformance};
 use crate::{
-    ingest::BodyError,
+    ingest::{BodyError, traces::*},
     model::{AgentId, AgentOrigin, Span, SpanId, SpanKind, SpanStatus},
 };
-
-fn conformance(path: &str) -> Option<Vec<u8>> {
-    let root: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "shared", "conformance"]
-        .iter()
-        .collect();
-    if !root.is_dir() {
-        println!("SKIPPED: ../shared/conformance is absent");
-        return None;
-    }
-    Some(fs::read(root.join(path)).unwrap())
-}
 
 fn json(body: &serde_json::Value) -> Result<Received, BodyError> {
     parse_otlp_json(body.to_string().as_bytes(), &SpanLimits::default())
@@ -36,21 +25,6 @@ fn one(more: serde_json::Value) -> Span {
     let mut received = json(&with(more)).unwrap();
     assert_eq!((received.spans.len(), received.rejected), (1, 0));
     received.spans.remove(0)
-}
-
-/// Both formats say the same, also when written again.
-fn check_round_trip(spans: &[Span]) {
-    let limits = SpanLimits::default();
-    let of_json = json(&to_otlp_json(spans)).unwrap();
-    let of_protobuf = parse_otlp_protobuf(&to_otlp_protobuf(spans), &limits).unwrap();
-    // NaNs are equal to nothing.
-    assert_eq!(format!("{of_json:?}"), format!("{of_protobuf:?}"));
-    let sorted = |spans: &[Span]| {
-        let mut texts: Vec<_> = spans.iter().map(|span| format!("{span:?}")).collect();
-        texts.sort();
-        texts
-    };
-    assert_eq!(sorted(spans), sorted(&of_json.spans));
 }
 
 #[test]
