@@ -199,7 +199,9 @@ impl From<WriteError> for Problem {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         let status = match error {
-            BodyError::Syntax { .. } | BodyError::Encoding(_) => StatusCode::BAD_REQUEST,
+            BodyError::Syntax { .. } | BodyError::Encoding(_) | BodyError::Refused(_) => {
+                StatusCode::BAD_REQUEST
+            }
             BodyError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         };

@@ -1,5 +1,5 @@
 //! Wire formats -> [`crate::model::Batch`]: the native JSON document, Prometheus text 0.0.4 and
-//! OpenMetrics 1.0, and the encodings that bodies come in.
+//! OpenMetrics 1.0, and the encodings that bodies come in; formats of traces <-> [`crate::model::Span`].
 //!
 //! Nothing here recurses over its input, nothing allocates by a size that the input declares, and
 //! every pass over a body is linear in its length.
@@ -18,8 +18,15 @@ mod rows;
 mod scrape;
 mod shown;
 mod text;
+mod traces;
 
 pub use encoding::decompress;
 pub use json_push::parse_push;
 pub use parsed::{BodyError, Parsed, ROW_ERRORS_MAX, RowError, SAMPLES_PER_BODY_MAX};
 pub use scrape::parse_scrape;
+pub use traces::{
+    NESTING_MAX, OtlpFormat, PartialEvent, Received, ReceivedLogs, RpcStatus, SPAN_ERRORS_MAX,
+    SpanLimits, otlp_error, otlp_logs_response, otlp_response, parse_jaeger_json, parse_otlp_json,
+    parse_otlp_logs_json, parse_otlp_logs_protobuf, parse_otlp_protobuf, parse_zipkin,
+    resolve_agents, to_jaeger_json, to_otlp_json, to_otlp_protobuf,
+};

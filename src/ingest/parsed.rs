@@ -92,6 +92,9 @@ pub enum BodyError {
     /// Its compression is damaged.
     #[error("{0}")]
     Encoding(String),
+    /// Nothing of it can be taken; for formats that have no lines.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl BodyError {

@@ -72,7 +72,29 @@ impl AgentId {
         Ok(Self(text.into()))
     }
 
-    /// What stands for an agent that nobody names.
+    /// The id that a text of somebody else's makes: control characters become blanks, blanks at the ends go, and what is
+    /// longer than an id may be is cut at a character. `.` and `..` make [`Self::unknown`]; `None` where nothing is
+    /// left.
+    pub fn of_text(text: &str) -> Option<Self> {
+        let mut kept = String::new();
+        for c in text
+            .trim_start_matches(|c: char| c.is_whitespace() || c.is_control())
+            .chars()
+        {
+            let c = if c.is_control() { ' ' } else { c };
+            if kept.len() + c.len_utf8() > AGENT_ID_BYTES_MAX {
+                break;
+            }
+            kept.push(c);
+        }
+        match kept.trim_end() {
+            "" => None,
+            "." | ".." => Some(Self::unknown()),
+            kept => Some(Self(kept.into())),
+        }
+    }
+
+    /// What an agent is called of which nothing is told.
     pub fn unknown() -> Self {
         Self("unknown".into())
     }
@@ -118,5 +140,21 @@ mod tests {
             Err(BadAgentId::TooLong(129))
         );
         assert!(AgentId::new(&"x".repeat(128)).is_ok());
+    }
+
+    #[test]
+    fn any_text_makes_an_id_or_none() {
+        let long = "ü".repeat(100);
+        for (text, id) in [
+            ("planner", Some("planner")),
+            ("\n planner\t2\u{7f}\n", Some("planner 2")),
+            (" .. ", Some("unknown")),
+            (" \0 ", None),
+            (long.as_str(), Some(&long[..128])),
+        ] {
+            let made = AgentId::of_text(text);
+            assert_eq!(made.as_ref().map(AgentId::as_str), id, "{text:?}");
+            assert!(made.is_none_or(|made| AgentId::new(made.as_str()) == Ok(made)));
+        }
     }
 }

@@ -12,6 +12,7 @@ mod clock;
 mod counter;
 mod distribution;
 mod exact_sum;
+pub mod genai;
 mod glob;
 mod id;
 mod limits;
@@ -19,6 +20,7 @@ mod matcher;
 mod metric;
 mod notification;
 mod policy;
+mod prices;
 mod quick_sum;
 mod read;
 mod retention;
@@ -51,6 +53,7 @@ pub use metric::{
 };
 pub use notification::{Delivery, DeliveryOutcome, GroupState, Notification, NotifiedAlert};
 pub use policy::{HealthWeights, Policy, STALE_AFTER_MS_MIN};
+pub use prices::{BadPrices, PriceTable, price};
 pub use read::{
     Asked, BucketVisit, History, Profile, ReadError, Run, SeriesExtent, SeriesInfo, Spread,
     Summary, Survey, Unreadable, Visit, downtime_ms,

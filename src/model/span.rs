@@ -138,6 +138,12 @@ pub mod own_attributes {
     pub const TRACE_NAME: &str = "longwatch.trace_id";
     /// The text that a client called the span by, where that is no id.
     pub const SPAN_NAME: &str = "longwatch.span_id";
+    /// In OTLP: true for the server's half of a span that has the client's id.
+    pub const SHARED: &str = "longwatch.shared";
+    /// In OTLP: how the span ended, in a word that OTLP does not have.
+    pub const STATUS: &str = "longwatch.status";
+    /// In OTLP: the agent, where nothing else of the span names it.
+    pub const AGENT: &str = "longwatch.agent_id";
 }
 
 /// Value of an attribute, as OpenTelemetry has them.
@@ -268,6 +274,14 @@ impl Attributes {
         } else {
             self.0.push((key.into(), value));
         }
+    }
+
+    /// Takes a key out, each time that it is there; its first value.
+    pub fn remove(&mut self, key: &str) -> Option<AttributeValue> {
+        let at = self.0.iter().position(|(k, _)| **k == *key)?;
+        let (_, value) = self.0.remove(at);
+        self.0.retain(|(k, _)| **k != *key);
+        Some(value)
     }
 
     /// Adds at the end, whether the key is there or not.

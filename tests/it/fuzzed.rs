@@ -107,7 +107,10 @@ fn seeds_are_good_documents() {
     use longwatch::{
         codec::{Block, WalRecord, values},
         config::{TargetLimits, parse_rules, parse_targets},
-        ingest::{decompress, parse_push, parse_scrape},
+        ingest::{
+            SpanLimits, decompress, parse_otlp_json, parse_otlp_protobuf, parse_push, parse_scrape,
+            parse_zipkin,
+        },
         model::{Limits, Timestamp},
     };
     let (now, limits) = (Timestamp::from_millis(0), Limits::default());
@@ -143,6 +146,15 @@ fn seeds_are_good_documents() {
     }
     let rules = String::from_utf8(seed("rules")).unwrap();
     assert_eq!(parse_rules("r.toml".as_ref(), &rules).unwrap().len(), 5);
+    let of_spans = SpanLimits::default();
+    for spans in [
+        parse_otlp_protobuf(&seed("otlp_protobuf"), &of_spans),
+        parse_otlp_json(&seed("otlp_json"), &of_spans),
+        parse_zipkin(&seed("zipkin"), &of_spans),
+    ] {
+        let spans = spans.unwrap();
+        assert_eq!((spans.spans.len(), spans.rejected, spans.cut), (3, 0, 0));
+    }
     // 300 values of a counter, entropy coded.
     let column = seed("columns");
     assert_eq!(column[..2], 300_u16.to_le_bytes());

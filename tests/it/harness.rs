@@ -19,15 +19,19 @@ use longwatch::{
         values, varint,
     },
     config::{Origin, TargetLimits, parse_rules, parse_targets},
-    ingest::{BodyError, Parsed, ROW_ERRORS_MAX, decompress, parse_push, parse_scrape},
-    model::{Limits, SeriesKey, SeriesNo, Timestamp},
+    ingest::{
+        BodyError, Parsed, ROW_ERRORS_MAX, Received, SPAN_ERRORS_MAX, SpanLimits, decompress,
+        parse_jaeger_json, parse_otlp_json, parse_otlp_protobuf, parse_push, parse_scrape,
+        parse_zipkin, resolve_agents, to_jaeger_json, to_otlp_json, to_otlp_protobuf,
+    },
+    model::{AgentId, Limits, SeriesKey, SeriesNo, Span, Timestamp},
 };
 
 /// What must hold of some bytes; panics where it does not.
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness by its name.
-pub(crate) const HARNESSES: [(&str, Harness); 11] = [
+pub(crate) const HARNESSES: [(&str, Harness); 14] = [
     ("exposition_text", exposition_text),
     ("openmetrics", openmetrics),
     ("json_scrape", json_scrape),
@@ -39,6 +43,9 @@ pub(crate) const HARNESSES: [(&str, Harness); 11] = [
     ("blocks", blocks),
     ("log_records", log_records),
     ("rules", rules),
+    ("otlp_protobuf", otlp_protobuf),
+    ("otlp_json", otlp_json),
+    ("zipkin", zipkin),
 ];
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -231,6 +238,59 @@ pub(crate) fn rules(text: &[u8]) {
             }
         }
     }
+}
+
+/// Spans of OTLP in protobuf.
+pub(crate) fn otlp_protobuf(body: &[u8]) {
+    check_spans(body, parse_otlp_protobuf(body, &SpanLimits::default()));
+}
+
+/// Spans of OTLP in JSON.
+pub(crate) fn otlp_json(body: &[u8]) {
+    check_spans(body, parse_otlp_json(body, &SpanLimits::default()));
+}
+
+/// Spans of Zipkin.
+pub(crate) fn zipkin(body: &[u8]) {
+    check_spans(body, parse_zipkin(body, &SpanLimits::default()));
+}
+
+/// What is taken has its agents, and reads back from what is written of it.
+fn check_spans(body: &[u8], result: Result<Received, BodyError>) {
+    let mut received = match result {
+        Ok(received) => received,
+        Err(BodyError::Syntax { line, column, .. }) => {
+            let lines = body.split(|b| *b == b'\n').count();
+            assert!((1..=lines + 1).contains(&line) && column >= 1);
+            return;
+        }
+        Err(_) => return,
+    };
+    assert!(received.errors.len() <= SPAN_ERRORS_MAX.min(received.rejected));
+    resolve_agents(&mut received.spans, None);
+    let known = shown(&received.spans);
+    let limits = SpanLimits::default();
+    let json = to_otlp_json(&received.spans).to_string();
+    for again in [
+        parse_otlp_json(json.as_bytes(), &limits),
+        parse_otlp_protobuf(&to_otlp_protobuf(&received.spans), &limits),
+    ] {
+        let mut again = again.unwrap_or_else(|error| panic!("{error}"));
+        resolve_agents(&mut again.spans, None);
+        assert_eq!(shown(&again.spans), known);
+    }
+    let json = to_jaeger_json(&received.spans).to_string();
+    let _ = parse_jaeger_json(json.as_bytes(), &limits);
+    for span in &received.spans {
+        assert_eq!(AgentId::new(span.agent.as_str()), Ok(span.agent.clone()));
+    }
+}
+
+/// Spans as texts, in an order of their own: writers put together what one program sent, and NaNs are equal to nothing.
+fn shown(spans: &[Span]) -> Vec<String> {
+    let mut shown: Vec<_> = spans.iter().map(|span| format!("{span:?}")).collect();
+    shown.sort_unstable();
+    shown
 }
 
 /// Number, times and bits of the values of a series.

@@ -1,0 +1,7 @@
+//! Spans of OTLP in protobuf, from arbitrary bytes.
+#![no_main]
+
+#[path = "../../tests/it/harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::otlp_protobuf(bytes));
