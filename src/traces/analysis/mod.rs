@@ -13,6 +13,7 @@ pub use analyse::{
 };
 pub use faults::{ExceptionInfo, Retry, SpanError};
 pub use json::to_json;
+pub(super) use json::{ms, tokens};
 pub use participation::{OperationShare, Participation};
 pub use text::to_text;
 pub use waits::{AgentWait, WaitKind};
