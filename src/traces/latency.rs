@@ -51,7 +51,11 @@ impl LatencyHistogram {
             *self.counts.entry(*step).or_default() += count;
         }
         let is_first = self.count == 0;
-        self.least_ns = if is_first { other.least_ns } else { self.least_ns.min(other.least_ns) };
+        self.least_ns = if is_first {
+            other.least_ns
+        } else {
+            self.least_ns.min(other.least_ns)
+        };
         self.greatest_ns = self.greatest_ns.max(other.greatest_ns);
         self.count += other.count;
         self.sum_ns += other.sum_ns;
@@ -97,7 +101,10 @@ mod tests {
             let off = all.percentile_ns(percent).unwrap() as f64 / (percent * 100_000.0) - 1.0;
             assert!(off.abs() <= 1.0 / 64.0, "{percent}: {off}");
         }
-        assert_eq!(all.percentile_ns(100.0), Some(middle_of(step_of(10_000_000)).min(10_000_000)));
+        assert_eq!(
+            all.percentile_ns(100.0),
+            Some(middle_of(step_of(10_000_000)).min(10_000_000))
+        );
         let mut extreme = LatencyHistogram::default();
         extreme.add(i64::MAX);
         extreme.add(i64::MIN);

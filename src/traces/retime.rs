@@ -1,5 +1,7 @@
 //! What if: the main root's duration if some spans were faster.
 
+use std::collections::BTreeMap;
+
 use super::{
     awaited::Awaited,
     critical_path::CriticalPath,
@@ -10,7 +12,13 @@ use super::{
 use crate::model::Span;
 
 /// The factor of spans whose own time is taken for nothing.
-pub(super) const OWN_TIME_GONE: f64 = 0.0;
+const OWN_TIME_GONE: f64 = 0.0;
+
+/// So many entries of the path are told how far they can shrink, as long as the trace is not too large.
+const DRAGS_MAX: usize = 32;
+
+/// So many nodes are worked through for that, at most, whatever the size of the trace.
+const DRAG_NODES_MAX: usize = 1_000_000;
 
 /// A span's parts as what its end waits for.
 #[derive(Clone, Debug)]
@@ -162,6 +170,30 @@ impl Parts {
         let covered: i64 = within.map(|(a, b)| (*b).min(to) - (*a).max(from)).sum();
         to - from - covered
     }
+}
+
+/// How far the spans with most time on the path can shrink.
+pub(super) fn drags(
+    forest: &Forest<'_>,
+    awaited: &Awaited,
+    path: &CriticalPath,
+) -> BTreeMap<NodeNo, i64> {
+    let Some(root) = path.root else {
+        return BTreeMap::new();
+    };
+    let mut on_path: BTreeMap<NodeNo, i64> = BTreeMap::new();
+    for segment in &path.segments {
+        *on_path.entry(segment.node).or_default() += segment.duration_ns();
+    }
+    let mut longest: Vec<(NodeNo, i64)> = on_path.into_iter().collect();
+    longest.sort_by_key(|(no, own)| (-own, *no));
+    longest.truncate(DRAGS_MAX.min(DRAG_NODES_MAX / forest.nodes.len().max(1)));
+    let retiming = Retiming::new(forest, awaited);
+    let drag = |(no, own): (NodeNo, i64)| {
+        let after = retiming.duration_ns(root, OWN_TIME_GONE, |other| other == no);
+        (no, (path.duration_ns() - after).clamp(0, own))
+    };
+    longest.into_iter().map(drag).collect()
 }
 
 /// What if, of one trace.

@@ -327,9 +327,125 @@ fn check(spans: &[Span]) {
         to_json(&analysis);
         to_text(&analysis);
     }
+    waterfall(spans, WaterfallOptions::default());
+    compare(spans, spans);
+    let mut profile = Profile::new(None);
+    profile.add(spans);
+    profile.report().to_json();
+    profile.folded();
+    profile.flame_svg();
+    let mut graph = AgentGraph::default();
+    graph.add(spans);
+    graph.to_json();
     let same = what_if(spans, |_| true, 1.0);
     assert!(same.is_none_or(|same| same.before_ns == same.after_ns));
 }
+
+#[test]
+fn a_profile_tells_where_the_time_goes() {
+    let mut profile = Profile::new(Some("plan"));
+    for no in 0..20 {
+        let mut spans = team();
+        // The slowest trace waits for its reviewer.
+        if no == 19 {
+            spans[6].end_ns = spans[6].end_ns.map(|end| end + 1000 * MS);
+            spans[0].end_ns = spans[0].end_ns.map(|end| end + 1000 * MS);
+        }
+        assert!(profile.add(&spans));
+    }
+    assert!(!profile.add(&[span(1, 0, "planner:other", 0, 10)]));
+    assert!(!profile.add(&[]));
+    let report = profile.report();
+    assert_eq!(
+        (
+            report.all.traces,
+            report.middle.traces,
+            report.slowest.traces
+        ),
+        (20, 4, 1)
+    );
+    assert_eq!((report.p50_ns, report.p99_ns), (1000 * MS, 2000 * MS));
+    let review = report
+        .labels
+        .iter()
+        .find(|l| &*l.label == "reviewer:review")
+        .unwrap();
+    assert_eq!((review.share_p50, review.share_p95), (0.23, 0.615));
+    let chat = report
+        .labels
+        .iter()
+        .find(|l| &*l.label == "coder:chat")
+        .unwrap();
+    assert_eq!(chat.drag_p50_ns, 200e6);
+    let folded = "planner:plan 3400000\nplanner:plan;coder:code 800000\n\
+                  planner:plan;coder:code;coder:chat 11200000\nplanner:plan;reviewer:review 5600000\n";
+    assert_eq!(profile.folded(), folded);
+    assert_eq!(report.to_json()["paths"][0]["path"][2], "coder:chat");
+    let svg = profile.flame_svg();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+    assert!(
+        svg.contains("<title>planner:plan: 21.0 s (100.0 %)</title>"),
+        "{svg}"
+    );
+    let each: Vec<Retimed> = (0..20)
+        .filter_map(|_| what_if(&team(), |node| node.agent_name() == "reviewer", 0.7))
+        .collect();
+    let saved = WhatIf::over(&each).unwrap();
+    assert_eq!(saved.p50.before_ns - saved.p50.after_ns, 69 * MS);
+}
+
+#[test]
+fn two_traces_are_compared() {
+    let before = team();
+    let mut after = team();
+    after.push(span(8, 7, "reviewer:chat", 730, 930));
+    after.remove(3);
+    let comparison = compare(&before, &after);
+    let told = "1.00 s -> 1.00 s (0)\n\n  on path      self   spans  errors  operation\n\
+                \x20-200 ms   -200 ms      +0      +0  reviewer:review\n\
+                \x20+200 ms   +200 ms      +1      +0  reviewer:chat\n\
+                \x20      0   +150 ms      +0      +0  researcher:research\n\
+                \x20      0   -150 ms      -1      +0  researcher:search\n\n  before   after  call path\n\
+                \x20      2       1  planner:plan > researcher:research > researcher:search\n\
+                \x20      0       1  planner:plan > reviewer:review > reviewer:chat\n";
+    assert_eq!(comparison.to_text(), told, "{}", comparison.to_text());
+    assert_eq!(comparison.to_json()["structure"][1]["after"], 1.0);
+    let mut profiles = [Profile::new(None), Profile::new(None)];
+    for (profile, spans) in profiles.iter_mut().zip([&before, &after]) {
+        profile.add(spans);
+        profile.add(spans);
+    }
+    let averaged = compare_profiles(&profiles[0], &profiles[1]);
+    assert_eq!(
+        (averaged.traces, averaged.labels),
+        ((2, 2), comparison.labels)
+    );
+}
+
+#[test]
+fn a_waterfall_shows_path_errors_and_what_is_open() {
+    let mut spans = team();
+    spans.push(open(span(8, 7, "reviewer:chat", 800, 0)));
+    let options = WaterfallOptions {
+        width: 80,
+        limit: 7,
+        has_colour: false,
+    };
+    let drawn = waterfall(&spans, options);
+    println!("{drawn}");
+    assert_eq!(drawn, WATERFALL);
+    let coloured = waterfall(
+        &spans,
+        WaterfallOptions {
+            has_colour: true,
+            ..options
+        },
+    );
+    assert!(coloured.contains("\u{1b}[33m█"));
+    assert_eq!(waterfall(&[], options), "no spans\n");
+}
+
+const WATERFALL: &str = "";
 
 proptest! {
     #[test]
@@ -414,5 +530,15 @@ fn deep_and_wide_traces_are_walked() {
         let analysis = analyse(&spans).unwrap();
         assert_eq!(analysis.total_spans, spans.len());
         to_json(&analysis);
+        let mut profile = Profile::new(None);
+        assert!(profile.add(&spans));
+        profile.report();
+        profile.flame_svg();
+        AgentGraph::default().add(&spans);
+        let options = WaterfallOptions {
+            limit: 1000,
+            ..WaterfallOptions::default()
+        };
+        assert!(waterfall(&spans, options).contains("... 99000 more spans"));
     }
 }

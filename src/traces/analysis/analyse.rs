@@ -13,17 +13,11 @@ use crate::{
         awaited::Awaited,
         critical_path::{CriticalPath, Segment},
         forest::{Forest, NodeNo},
-        retime::{OWN_TIME_GONE, Retiming},
+        retime::drags,
         self_time::{Union, self_times},
         skew::{Shift, correct_skew},
     },
 };
-
-/// So many entries of the path are told how far they can shrink, as long as the trace is not too large.
-const DRAGS_MAX: usize = 32;
-
-/// So many nodes are worked through for that, at most, whatever the size of the trace.
-const DRAG_NODES_MAX: usize = 1_000_000;
 
 /// Why there is no analysis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -367,26 +361,6 @@ impl Told<'_> {
             shift_ns: shift.shift_ns,
         }
     }
-}
-
-/// How far the spans with most time on the path can shrink.
-fn drags(forest: &Forest<'_>, awaited: &Awaited, path: &CriticalPath) -> BTreeMap<NodeNo, i64> {
-    let Some(root) = path.root else {
-        return BTreeMap::new();
-    };
-    let mut on_path: BTreeMap<NodeNo, i64> = BTreeMap::new();
-    for segment in &path.segments {
-        *on_path.entry(segment.node).or_default() += segment.duration_ns();
-    }
-    let mut longest: Vec<(NodeNo, i64)> = on_path.into_iter().collect();
-    longest.sort_by_key(|(no, own)| (-own, *no));
-    longest.truncate(DRAGS_MAX.min(DRAG_NODES_MAX / forest.nodes.len().max(1)));
-    let retiming = Retiming::new(forest, awaited);
-    let drag = |(no, own): (NodeNo, i64)| {
-        let after = retiming.duration_ns(root, OWN_TIME_GONE, |other| other == no);
-        (no, (path.duration_ns() - after).clamp(0, own))
-    };
-    longest.into_iter().map(drag).collect()
 }
 
 fn trace_name(spans: &[Span]) -> Option<Arc<str>> {

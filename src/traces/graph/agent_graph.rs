@@ -151,20 +151,21 @@ impl AgentGraph {
                 "cost": stats.usage.as_ref().and_then(|usage| usage.cost),
             })
         };
-        let edge = |((source, target, kind), stats): (&(AgentId, AgentId, EdgeKind), &EdgeStats)| {
-            json!({
-                "source": source.as_str(),
-                "target": target.as_str(),
-                "type": kind.name(),
-                "count": stats.count,
-                "errors": stats.errors,
-                "error_rate": stats.error_rate(),
-                "latency_ms": latency(&stats.latency),
-                "wait_ms": latency(&stats.wait),
-                "tokens": tokens(stats.usage.as_ref()),
-                "cost": stats.usage.as_ref().and_then(|usage| usage.cost),
-            })
-        };
+        let edge =
+            |((source, target, kind), stats): (&(AgentId, AgentId, EdgeKind), &EdgeStats)| {
+                json!({
+                    "source": source.as_str(),
+                    "target": target.as_str(),
+                    "type": kind.name(),
+                    "count": stats.count,
+                    "errors": stats.errors,
+                    "error_rate": stats.error_rate(),
+                    "latency_ms": latency(&stats.latency),
+                    "wait_ms": latency(&stats.wait),
+                    "tokens": tokens(stats.usage.as_ref()),
+                    "cost": stats.usage.as_ref().and_then(|usage| usage.cost),
+                })
+            };
         json!({
             "traces": self.traces,
             "nodes": self.agents.iter().map(node).collect::<Value>(),
@@ -203,7 +204,13 @@ mod tests {
         let json = graph.to_json();
         assert_eq!(json["nodes"].as_array().unwrap().len(), 4);
         let edge = &json["edges"][0];
-        assert_eq!((&edge["target"], &edge["type"]), (&json!("coder"), &json!("call")));
-        assert_eq!((edge["count"].as_u64(), &edge["latency_ms"]["avg"]), (Some(2), &json!(600.0)));
+        assert_eq!(
+            (&edge["target"], &edge["type"]),
+            (&json!("coder"), &json!("call"))
+        );
+        assert_eq!(
+            (edge["count"].as_u64(), &edge["latency_ms"]["avg"]),
+            (Some(2), &json!(600.0))
+        );
     }
 }

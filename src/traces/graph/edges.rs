@@ -86,7 +86,10 @@ const NAMED_FIRST: [Named; 2] = [
 const NAMED_LAST: [Named; 2] = [
     Named {
         kind: EdgeKind::Transfer,
-        source: &["gen_ai.handoff.from_agent", "gen_ai.handoff.from_agent.name"],
+        source: &[
+            "gen_ai.handoff.from_agent",
+            "gen_ai.handoff.from_agent.name",
+        ],
         target: &["gen_ai.handoff.to_agent", "gen_ai.handoff.to_agent.name"],
         kind_of_end: &[],
     },
@@ -121,7 +124,11 @@ fn agent_called(text: &str) -> Option<AgentId> {
     let stem = cut
         .filter(|cut| *cut > 0)
         .and_then(|cut| text.split_at_checked(cut))
-        .and_then(|(stem, end)| end.strip_prefix('_').filter(|end| is_uuid(end)).and(Some(stem)));
+        .and_then(|(stem, end)| {
+            end.strip_prefix('_')
+                .filter(|end| is_uuid(end))
+                .and(Some(stem))
+        });
     AgentId::new(stem.unwrap_or(text).trim()).ok()
 }
 
@@ -145,7 +152,10 @@ impl<'a> Finder<'a> {
             forest,
             graph_nodes: HashMap::new(),
             entries: HashMap::new(),
-            usage: nodes.iter().map(|node| node.span.and_then(|s| s.usage)).collect(),
+            usage: nodes
+                .iter()
+                .map(|node| node.span.and_then(|s| s.usage))
+                .collect(),
             above: vec![None; nodes.len()],
         };
         for no in &forest.order {
@@ -193,7 +203,9 @@ impl<'a> Finder<'a> {
             })
             .or_else(|| {
                 let (start, to) = span.name.split_at_checked(HANDOFF_TOOL.len())?;
-                let target = start.eq_ignore_ascii_case(HANDOFF_TOOL).then(|| agent_called(to))??;
+                let target = start
+                    .eq_ignore_ascii_case(HANDOFF_TOOL)
+                    .then(|| agent_called(to))??;
                 apart((own.clone(), target, EdgeKind::Transfer))
             })
             .or_else(|| NAMED_LAST.iter().find_map(named))
@@ -203,7 +215,9 @@ impl<'a> Finder<'a> {
     fn next_of(&self, agent: &AgentId, from_ns: i64) -> Option<NodeNo> {
         let entries = self.entries.get(agent)?;
         let start = |no: &NodeNo| self.forest.nodes[*no].start_ns;
-        entries.get(entries.partition_point(|no| start(no) < from_ns)).copied()
+        entries
+            .get(entries.partition_point(|no| start(no) < from_ns))
+            .copied()
     }
 
     fn edge(
@@ -294,8 +308,7 @@ pub fn edges(forest: &Forest<'_>) -> Vec<Edge> {
             if told_targets.contains(&(above, own.clone())) {
                 continue;
             }
-            let is_message =
-                asking.kind == SpanKind::Producer && span.kind == SpanKind::Consumer;
+            let is_message = asking.kind == SpanKind::Producer && span.kind == SpanKind::Consumer;
             let (kind, wait) = match asking.kind {
                 _ if is_message => {
                     let sent = sent_at(forest, above, *no);
@@ -332,7 +345,8 @@ mod tests {
 
     fn with(mut span: Span, pairs: &[(&str, &str)]) -> Span {
         for (key, value) in pairs {
-            span.attributes.set(key, AttributeValue::Text((*value).into()));
+            span.attributes
+                .set(key, AttributeValue::Text((*value).into()));
         }
         span
     }
@@ -344,21 +358,46 @@ mod tests {
 
     #[test]
     fn every_rule_gives_its_edge() {
-        let one = |label: &str, pairs: &[(&str, &str)]| told(&[with(span(1, 0, label, 0, 10), pairs)]);
-        let transfer = [("gen_ai.transfer.target.name", "coder"), ("gen_ai.caller.name", "x")];
+        let one =
+            |label: &str, pairs: &[(&str, &str)]| told(&[with(span(1, 0, label, 0, 10), pairs)]);
+        let transfer = [
+            ("gen_ai.transfer.target.name", "coder"),
+            ("gen_ai.caller.name", "x"),
+        ];
         assert_eq!(one("planner:t", &transfer), ["planner transfer coder"]);
-        let to_human = [("gen_ai.transfer.target.name", "Ann"), ("gen_ai.transfer.target.type", "human")];
+        let to_human = [
+            ("gen_ai.transfer.target.name", "Ann"),
+            ("gen_ai.transfer.target.type", "human"),
+        ];
         assert!(one("planner:t", &to_human).is_empty());
-        assert_eq!(one("coder:t", &[("gen_ai.caller.name", "planner")]), ["planner call coder"]);
-        assert_eq!(one("coder:t", &[("graph.node.parent_id", "planner")]), ["planner call coder"]);
-        assert_eq!(one("planner:handoff to coder", &[]), ["planner transfer coder"]);
-        let handoff = [("gen_ai.handoff.from_agent", "a"), ("gen_ai.handoff.to_agent", "b")];
+        assert_eq!(
+            one("coder:t", &[("gen_ai.caller.name", "planner")]),
+            ["planner call coder"]
+        );
+        assert_eq!(
+            one("coder:t", &[("graph.node.parent_id", "planner")]),
+            ["planner call coder"]
+        );
+        assert_eq!(
+            one("planner:handoff to coder", &[]),
+            ["planner transfer coder"]
+        );
+        let handoff = [
+            ("gen_ai.handoff.from_agent", "a"),
+            ("gen_ai.handoff.to_agent", "b"),
+        ];
         assert_eq!(one("planner:x", &handoff), ["a transfer b"]);
         let autogen = [
-            ("sender_agent_type", "planner_8a1c2b3d-0000-4000-8000-123456789abc"),
+            (
+                "sender_agent_type",
+                "planner_8a1c2b3d-0000-4000-8000-123456789abc",
+            ),
             ("recipient_agent_type", "coder"),
         ];
-        assert_eq!(one("coder:autogen process", &autogen), ["planner message coder"]);
+        assert_eq!(
+            one("coder:autogen process", &autogen),
+            ["planner message coder"]
+        );
     }
 
     #[test]
@@ -377,9 +416,15 @@ mod tests {
             linked,
         ];
         let edges = edges_of(&spans);
-        assert_eq!(told(&spans), ["planner call coder", "planner message reviewer"]);
+        assert_eq!(
+            told(&spans),
+            ["planner call coder", "planner message reviewer"]
+        );
         assert!(edges[0].is_failed);
-        assert_eq!((edges[0].latency_ns, edges[0].wait_ns), (Some(26_000_000), Some(4_000_000)));
+        assert_eq!(
+            (edges[0].latency_ns, edges[0].wait_ns),
+            (Some(26_000_000), Some(4_000_000))
+        );
         assert_eq!(edges[1].wait_ns, Some(10_000_000));
     }
 
@@ -396,10 +441,16 @@ mod tests {
             told(&spans),
             ["run call triage", "triage transfer coder", "run call coder"]
         );
-        assert_eq!((edges[1].latency_ns, edges[1].wait_ns), (Some(50_000_000), Some(14_000_000)));
+        assert_eq!(
+            (edges[1].latency_ns, edges[1].wait_ns),
+            (Some(50_000_000), Some(14_000_000))
+        );
         let nested = [
             span(1, 0, "triage:agent", 0, 100),
-            with(span(2, 1, "triage:tool", 10, 90), &[("gen_ai.transfer.target.name", "coder")]),
+            with(
+                span(2, 1, "triage:tool", 10, 90),
+                &[("gen_ai.transfer.target.name", "coder")],
+            ),
             span(3, 2, "coder:agent", 20, 80),
         ];
         assert_eq!(told(&nested), ["triage transfer coder"]);
