@@ -1,6 +1,6 @@
 //! Who waited for what: asynchronous work joins the tree below the span that waited for it.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{
     forest::{Forest, NodeNo},

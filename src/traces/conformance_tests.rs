@@ -13,8 +13,11 @@ use crate::model::{
     AgentId, AttributeValue, Resource, Span, SpanId, SpanKind, SpanStatus, TraceId,
 };
 
+/// Own time on the path by `agent:operation`, microseconds.
+type Exclusive = &'static [(&'static str, i64)];
+
 /// Cases that are answered otherwise here, with our answer and the reason.
-const OTHERWISE: &[(&str, &[(&str, i64)], &str)] = &[
+const OTHERWISE: [(&str, Exclusive, &str); 3] = [
     (
         "jaeger-ui-5",
         &[

@@ -1,6 +1,6 @@
 //! The critical path: of every moment of the main root, the span that the end had to wait for.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{
     awaited::{Awaited, Handover, sent_at},

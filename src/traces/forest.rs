@@ -1,6 +1,6 @@
 //! Spans of a trace, or of several, as trees: what belongs to what, whatever came twice, late or never.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::identity::{Kept, without_duplicates};
 use crate::model::{AgentId, AgentOrigin, Span, SpanId, TraceId};
@@ -282,7 +282,8 @@ impl<'a> Forest<'a> {
             }
             named[no] = above;
             if let Some(ancestor) = above {
-                self.nodes[no].agent = self.nodes[ancestor].agent.clone();
+                let agent = self.nodes[ancestor].agent.clone();
+                self.nodes[no].agent = agent;
             }
         }
     }
@@ -300,7 +301,7 @@ impl<'a> Forest<'a> {
         self.nodes.iter().filter(|node| !node.is_received())
     }
 
-    /// The node of a span; of two halves the client's.
+    /// The node of a span; of two halves the client's. Walks over all.
     pub fn find(&self, trace_id: TraceId, span_id: SpanId) -> Option<NodeNo> {
         self.nodes
             .iter()

@@ -1,6 +1,6 @@
 //! Which spans are the same: resent ones, and versions of one that was still open.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use crate::model::{Span, SpanId, TraceId};
 
@@ -53,17 +53,22 @@ fn is_same(a: &Span, b: &Span) -> bool {
 /// Leaves out byte-equal spans, open versions of spans that have ended, and all open versions but the last one that
 /// came. Different ended spans of one id are all kept.
 pub(super) fn without_duplicates<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Kept<'a> {
-    let mut of: HashMap<(TraceId, SpanId, bool), Versions<'a>> = HashMap::new();
-    let mut duplicates = 0;
-    for span in spans {
-        let versions = of.entry((span.trace_id, span.span_id, span.is_shared));
-        if !versions.or_default().take(span) {
-            duplicates += 1;
+    type Id = (TraceId, SpanId, bool);
+    let id = |span: &Span| (span.trace_id, span.span_id, span.is_shared);
+    let mut by_id: Vec<(Id, &Span)> = spans.into_iter().map(|span| (id(span), span)).collect();
+    // Stable, so that versions stay in the order they came.
+    by_id.sort_by_key(|(id, _)| *id);
+    let mut kept: Vec<&Span> = Vec::with_capacity(by_id.len());
+    let (mut duplicates, mut superseded, mut conflicts) = (0, 0, 0);
+    for same_id in by_id.chunk_by(|a, b| a.0 == b.0) {
+        if let [(_, only)] = same_id {
+            kept.push(only);
+            continue;
         }
-    }
-    let mut kept = Vec::with_capacity(of.len());
-    let (mut superseded, mut conflicts) = (0, 0);
-    for versions in of.into_values() {
+        let mut versions = Versions::default();
+        for (_, span) in same_id {
+            duplicates += usize::from(!versions.take(span));
+        }
         let all = versions.spans.len();
         let has_ended = versions.spans.iter().any(|span| !span.is_open());
         let before = kept.len();
@@ -76,7 +81,7 @@ pub(super) fn without_duplicates<'a>(spans: impl IntoIterator<Item = &'a Span>) 
         superseded += all - stay;
         conflicts += stay.saturating_sub(1);
     }
-    // The text of the id decides last, so that the order does not depend on how they came.
+    // Those of one id stand by end and name, so that the order does not depend on how they came.
     kept.sort_by(|a, b| {
         let key = |s: &Span| (s.start_ns, s.trace_id, s.span_id, s.is_shared, s.end_ns);
         key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))

@@ -18,7 +18,7 @@ pub struct LatencyHistogram {
 
 /// The step of a duration.
 const fn step_of(ns: u64) -> u32 {
-    let highest = 63 - (ns | 1).leading_zeros();
+    let highest = (ns | 1).ilog2();
     let shift = highest.saturating_sub(BITS);
     (shift << BITS) + (ns >> shift) as u32
 }

@@ -18,7 +18,7 @@ const OWN_TIME_GONE: f64 = 0.0;
 const DRAGS_MAX: usize = 32;
 
 /// So many nodes are worked through for that, at most, whatever the size of the trace.
-const DRAG_NODES_MAX: usize = 1_000_000;
+const DRAG_NODES_MAX: usize = 500_000;
 
 /// A span's parts as what its end waits for.
 #[derive(Clone, Debug)]

@@ -1,6 +1,8 @@
 //! Runs: traces that belong together by links or by the session they name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use super::groups::Groups;
 use crate::model::{AgentId, Span, TraceId};

@@ -59,12 +59,11 @@ fn a_team_is_analysed() {
     );
     assert_eq!(&*analysis.errors[0].message, "429 Too Many Requests");
     assert!(analysis.errors[0].is_origin);
-    let json = to_json(&analysis);
-    assert_eq!(json["total_duration_ms"], 1000.0);
-    assert_eq!(json["critical_path"].as_array().unwrap().len(), 7);
+    let json = serde_json::to_string_pretty(&to_json(&analysis)).unwrap() + "\n";
+    assert_eq!(json, include_str!("analysis/team.json"));
+    assert_eq!(to_text(&analysis), include_str!("analysis/team.txt"));
     let retimed = what_if(&team(), |node| node.agent_name() == "coder", 0.5).unwrap();
     assert_eq!((retimed.before_ns, retimed.after_ns), (1000 * MS, 800 * MS));
-    println!("{}", to_text(&analysis));
 }
 
 #[test]
@@ -159,6 +158,39 @@ fn messages_that_were_waited_for_are_on_the_path() {
     let late = analyse(&message(130)).unwrap();
     assert_eq!(late.beside, [id(3).to_string()]);
     assert!(!late.critical_path.contains(&"coder:process".to_owned()));
+}
+
+#[test]
+fn a_linked_root_that_was_waited_for_is_on_the_path() {
+    let linked = |no: u64, to: u64, from: i64, until: i64| {
+        let mut root = span(no, 0, "coder:process", from, until);
+        root.links.push(SpanLink {
+            trace_id: TraceId::new(1).unwrap(),
+            span_id: id(to),
+            ..SpanLink::default()
+        });
+        root
+    };
+    // 4 comes from within 3, ends after it, and before the run that 3 came from.
+    let spans = [
+        span(1, 0, "planner:run", 0, 100),
+        span(2, 1, "planner:publish", 10, 12),
+        linked(3, 2, 20, 40),
+        linked(4, 3, 50, 90),
+    ];
+    let forest = Forest::new(&spans);
+    let path = CriticalPath::of(&forest);
+    let awaited: Vec<_> = path.handovers.iter().map(|h| h.awaited_by).collect();
+    assert_eq!(awaited, [Some(0), Some(0)]);
+    let way: Vec<_> = path
+        .segments
+        .iter()
+        .map(|s| forest.nodes[s.node].span_id)
+        .collect();
+    assert_eq!(way, [1, 2, 1, 3, 1, 4, 1].map(id));
+    // Links in a ring: one of them is not followed.
+    let ring = [linked(1, 2, 0, 10), linked(2, 1, 0, 10)];
+    assert_eq!(CriticalPath::of(&Forest::new(&ring)).handovers.len(), 1);
 }
 
 #[test]
@@ -401,14 +433,20 @@ fn two_traces_are_compared() {
     after.push(span(8, 7, "reviewer:chat", 730, 930));
     after.remove(3);
     let comparison = compare(&before, &after);
-    let told = "1.00 s -> 1.00 s (0)\n\n  on path      self   spans  errors  operation\n\
-                \x20-200 ms   -200 ms      +0      +0  reviewer:review\n\
-                \x20+200 ms   +200 ms      +1      +0  reviewer:chat\n\
-                \x20      0   +150 ms      +0      +0  researcher:research\n\
-                \x20      0   -150 ms      -1      +0  researcher:search\n\n  before   after  call path\n\
-                \x20      2       1  planner:plan > researcher:research > researcher:search\n\
-                \x20      0       1  planner:plan > reviewer:review > reviewer:chat\n";
-    assert_eq!(comparison.to_text(), told, "{}", comparison.to_text());
+    let told = "\
+1.00 s -> 1.00 s (0)
+
+  on path      self   spans  errors  operation
+  +200 ms   +200 ms      +1      +0  reviewer:chat
+  -200 ms   -200 ms      +0      +0  reviewer:review
+        0   +150 ms      +0      +0  researcher:research
+        0   -150 ms      -1      +0  researcher:search
+
+  before   after  call path
+       2       1  planner:plan > researcher:research > researcher:search
+       0       1  planner:plan > reviewer:review > reviewer:chat
+";
+    assert_eq!(comparison.to_text(), told);
     assert_eq!(comparison.to_json()["structure"][1]["after"], 1.0);
     let mut profiles = [Profile::new(None), Profile::new(None)];
     for (profile, spans) in profiles.iter_mut().zip([&before, &after]) {
@@ -428,7 +466,7 @@ fn a_waterfall_shows_path_errors_and_what_is_open() {
     spans.push(open(span(8, 7, "reviewer:chat", 800, 0)));
     let options = WaterfallOptions {
         width: 80,
-        limit: 7,
+        limit: 9,
         has_colour: false,
     };
     let drawn = waterfall(&spans, options);
@@ -445,7 +483,18 @@ fn a_waterfall_shows_path_errors_and_what_is_open() {
     assert_eq!(waterfall(&[], options), "no spans\n");
 }
 
-const WATERFALL: &str = "";
+const WATERFALL: &str = "\
+trace 00000000000000000000000000000001: 8 spans, 1 failed, 1 open, 1.00 s
+planner:plan                      |████░░░░░░░░░░░░░░░░░░░██░░░░░░░██|   1.00 s
+├ researcher:research             |   ░░░░░░░░░░░░░░                 |   400 ms
+│ ├ researcher:search            !|     ░░░░                         |   100 ms
+      ! 429 Too Many Requests
+│ └ researcher:search             |          ░░░░░░                  |   150 ms
+├ coder:code                      |   ██░░░░░░░░░░░░░░░░░░█          |   600 ms
+│ └ coder:chat                    |    ████████████████████          |   560 ms
+└ reviewer:review                 |                        ████░░░░░ |   230 ms
+  └ reviewer:chat                 |                           ██████>|     open
+";
 
 proptest! {
     #[test]
@@ -471,8 +520,8 @@ proptest! {
 /// So many spans as no stack holds frames for.
 const MANY: u64 = 100_000;
 
-#[test]
-fn deep_and_wide_traces_are_walked() {
+/// Deep, wide, linked and circular ones.
+fn many() -> [(&'static str, Vec<Span>); 4] {
     let chain: Vec<Span> = (1..=MANY)
         .map(|no| {
             let made = span(no, no - 1, "a:op", no as i64, 300_000 - no as i64);
@@ -526,10 +575,19 @@ fn deep_and_wide_traces_are_walked() {
             )
         })
         .collect();
-    for spans in [chain, wide, linked, cycle] {
+    [
+        ("chain", chain),
+        ("wide", wide),
+        ("linked", linked),
+        ("cycle", cycle),
+    ]
+}
+
+#[test]
+fn deep_and_wide_traces_are_walked() {
+    for (_, spans) in many() {
         let analysis = analyse(&spans).unwrap();
         assert_eq!(analysis.total_spans, spans.len());
-        to_json(&analysis);
         let mut profile = Profile::new(None);
         assert!(profile.add(&spans));
         profile.report();

@@ -147,7 +147,8 @@ impl Drawing {
         let (faint, end) = (self.colours.faint, self.colours.end);
         if nodes > self.options.limit {
             let more = nodes - self.options.limit;
-            let _ = writeln!(self.text, "{faint}... {more} more spans{end}");
+            let spans = if more == 1 { "span" } else { "spans" };
+            let _ = writeln!(self.text, "{faint}... {more} more {spans}{end}");
         }
         if shifts > 0 {
             let _ = writeln!(

@@ -1,9 +1,11 @@
 //! What failed, deepest first, and what was tried again.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::{
-    model::{AgentId, SpanId},
+    model::{AgentId, Span, SpanId},
     traces::forest::{Forest, NodeNo},
 };
 
@@ -149,7 +151,7 @@ fn retry(forest: &Forest<'_>, parent: SpanId, tries: &[NodeNo]) -> Option<Retry>
         parent,
         attempts: tries.iter().map(|no| node(no).shown_id()).collect(),
         gaps_ns: tries.windows(2).map(gap).collect(),
-        has_succeeded: last.span.is_some_and(|span| span.is_completed()),
+        has_succeeded: last.span.is_some_and(Span::is_completed),
         duration_ns: last.end_ns - first.start_ns,
     })
 }

@@ -1,6 +1,6 @@
 //! Edges of the agent graph in one trace, by the first rule that applies to a span.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use crate::{
     model::{AgentId, Span, SpanKind, TokenUsage},

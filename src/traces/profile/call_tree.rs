@@ -1,6 +1,8 @@
 //! Call paths: what was called by what, `agent:operation` by `agent:operation`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::traces::{awaited::Awaited, forest::Forest};
 
