@@ -1,0 +1,7 @@
+//! Who asks whom: the agent graph.
+
+mod agent_graph;
+mod edges;
+
+pub use agent_graph::{AgentGraph, AgentStats, EdgeStats};
+pub use edges::{Edge, EdgeKind, edges, edges_of};
