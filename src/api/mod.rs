@@ -36,6 +36,7 @@ mod target_files;
 mod texts;
 mod tls;
 mod tokens;
+mod traces;
 mod warnings;
 
 #[cfg(test)]
@@ -45,5 +46,6 @@ pub use access::{Access, AccessError};
 pub use context::{Context, Readiness};
 pub use routes::router;
 pub use server::{Peer, Server, ServerError};
-pub use settings::{Settings, TlsFiles};
+pub use settings::{Settings, TlsFiles, TraceSettings};
 pub use target_files::{LEFT_OUT_SHOWN_MAX, TargetFile, TargetFiles};
+pub use traces::TraceIntake;

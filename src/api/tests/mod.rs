@@ -17,10 +17,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{Access, Context, Peer, Readiness, Settings, TargetFiles, router};
+use super::{Access, Context, Peer, Readiness, Settings, TargetFiles, TraceIntake, router};
 use crate::{
     collect::ContactLedger,
-    model::{Clock, Limits, ManualClock, Policy, Timestamp},
+    ingest::SpanLimits,
+    model::{Clock, Limits, ManualClock, Policy, PriceTable, Timestamp},
     store::{self, Store},
     telemetry::OwnMetrics,
 };
@@ -65,6 +66,11 @@ impl Edge {
             metrics: Arc::clone(&metrics),
             policy: Policy::default(),
             limits: Limits::default(),
+            traces: TraceIntake {
+                agent_attribute: None,
+                prices: Arc::new(PriceTable::built_in()),
+                limits: SpanLimits::default(),
+            },
             ledger: Arc::new(ContactLedger::default()),
             started: START,
             ready: readiness,

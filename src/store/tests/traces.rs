@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        AttributeValue, DAY_MS, ManualClock, Span, SpanEvent, SpanFilter, SpanId, SpanStatus,
-        Timestamp, TraceHistory, TraceId, TraceQuery, Window, own_attributes,
+        AttributeValue, DAY_MS, ManualClock, PriceTable, Span, SpanEvent, SpanFilter, SpanId,
+        SpanStatus, Timestamp, TraceHistory, TraceId, TraceQuery, Window, own_attributes,
     },
     store::{
         Kept, Settings, SpanAppend, SpanChange, SpanChanged, Store, TracePin, retention,

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     codec::WalWriter,
-    model::{AgentId, Attributes, Contact, Span, SpanEvent, SpanId, SpanStatus, TraceId},
+    model::{
+        AgentId, Attributes, Contact, PriceTable, Span, SpanEvent, SpanId, SpanStatus, TraceId,
+        price,
+    },
     store::{
         WriteError,
         draft::{Draft, Past, Prepared},
@@ -52,6 +55,8 @@ pub enum SpanChange {
         message: String,
         /// Attributes to add.
         attributes: Attributes,
+        /// What its tokens cost, if it is an inference.
+        prices: Arc<PriceTable>,
     },
     /// Something happened within an open span.
     Log {
@@ -341,6 +346,7 @@ impl Draft<'_> {
                 status,
                 message,
                 attributes,
+                prices,
             } => {
                 let Some(open) = self.spans.close((trace_id, span_id)) else {
                     return Ok(SpanChanged::NotOpen);
@@ -352,6 +358,7 @@ impl Draft<'_> {
                 span.end_ns = Some(end_ns.unwrap_or_else(|| super::nanoseconds(self.clock_now)));
                 span.status = status;
                 span.status_message = message.into();
+                price(std::slice::from_mut(&mut span), &prices);
                 self.end_open(&span, open.hour)?;
                 SpanChanged::Span(Arc::new(span))
             }
