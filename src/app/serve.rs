@@ -92,6 +92,7 @@ impl Running {
             "http"
         };
         let address = server.local_addr();
+        let grpc = grpc_server(&context, &config.api).await?;
         let router = api::router(context, &config.api, access);
 
         let shutdown = CancellationToken::new();

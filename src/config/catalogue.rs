@@ -258,7 +258,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "traces.retention",
         duration(60 * MINUTE_MS, 100 * YEAR_MS),
         store.traces.retention_ms as i64,
-        "Traces are kept for so long, whole, an hour of them at a time."
+        "Traces are kept for so long after they came, whole, an hour of them at a time."
     ),
     setting!(
         "traces.keep_errors",

@@ -2,6 +2,7 @@
 
 mod asked;
 mod graph;
+mod grpc;
 mod intake;
 mod list;
 mod native;
@@ -11,6 +12,7 @@ mod show;
 mod span_json;
 mod zipkin;
 
+pub use grpc::GrpcServer;
 pub use intake::TraceIntake;
 
 pub(super) use graph::agent_graph;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{FromRequest, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -48,6 +48,25 @@ async fn take_traces(
     request: Request,
 ) -> Result<Received, Problem> {
     let payload = Payload::from_request(request, edge).await?;
+    take_payload(edge, bound, format, payload).await
+}
+
+/// The same of a message that gRPC brought.
+pub(super) async fn take_protobuf(
+    edge: &Arc<Edge>,
+    bound: &BoundAgent,
+    message: Bytes,
+) -> Result<Received, Problem> {
+    let payload = Payload::plain(message, edge);
+    take_payload(edge, bound, OtlpFormat::Protobuf, payload).await
+}
+
+async fn take_payload(
+    edge: &Arc<Edge>,
+    bound: &BoundAgent,
+    format: OtlpFormat,
+    payload: Payload,
+) -> Result<Received, Problem> {
     let limits = edge.context.traces.limits.clone();
     let mut received = payload
         .parsed(move |body| {
@@ -95,6 +114,25 @@ async fn take_logs(
     request: Request,
 ) -> Result<ReceivedLogs, Problem> {
     let payload = Payload::from_request(request, edge).await?;
+    take_records(edge, bound, format, payload).await
+}
+
+/// The same of a message that gRPC brought.
+pub(super) async fn take_log_records(
+    edge: &Arc<Edge>,
+    bound: &BoundAgent,
+    message: Bytes,
+) -> Result<ReceivedLogs, Problem> {
+    let payload = Payload::plain(message, edge);
+    take_records(edge, bound, OtlpFormat::Protobuf, payload).await
+}
+
+async fn take_records(
+    edge: &Arc<Edge>,
+    bound: &BoundAgent,
+    format: OtlpFormat,
+    payload: Payload,
+) -> Result<ReceivedLogs, Problem> {
     let limits = edge.context.traces.limits.clone();
     let mut received = payload
         .parsed(move |body| {

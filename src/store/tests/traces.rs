@@ -402,11 +402,13 @@ fn whole_traces_go_and_those_with_errors_or_a_pin_stay() {
 }
 
 #[test]
-fn spans_of_the_future_and_of_long_ago_are_refused_alone() {
-    let store = open(&SimulatedDisk::default(), Settings::default());
+fn spans_of_the_future_are_refused_alone_and_old_ones_are_kept_from_when_they_come() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let disk = SimulatedDisk::default();
+    let store = open_with(&disk, Settings::default(), Arc::clone(&clock));
     let spans = vec![
         span(1, 2, 0, 3_600_000, 5),
-        span(1, 3, 0, -8 * DAY_MS, 5),
+        span(1, 3, 0, -800 * DAY_MS, 5),
         span(1, 4, 0, 0, 5),
     ];
     let appended = store
@@ -415,11 +417,14 @@ fn spans_of_the_future_and_of_long_ago_are_refused_alone() {
             contacts: Vec::new(),
         })
         .unwrap();
-    assert_eq!(appended.accepted, 1);
-    let reasons: Vec<_> = appended
+    assert_eq!(appended.accepted, 2);
+    let refused: Vec<_> = appended
         .rejected
         .iter()
-        .map(|r| (r.span_id.as_u64(), r.reason.contains("retention")))
+        .map(|r| (r.span_id.as_u64(), r.reason.contains("ahead")))
         .collect();
-    assert_eq!(reasons, [(2, false), (3, true)]);
+    assert_eq!(refused, [(2, true)]);
+    store.checkpoint_blocking().unwrap();
+    apply_retention(&store.shared).unwrap();
+    assert_eq!(ids(&*store.view(), SpanFilter::default()), [1]);
 }

@@ -11,14 +11,14 @@ use redb::WriteTransaction;
 use super::{
     LiveTraces, PreparedSpans, RecentTraces, SpanRejection, SpansAppended, TracePin,
     chunk::{SpanChunk, text_bytes},
-    hour_of,
+    hour_at,
     live::{OpenSpan, encode_open, encode_pin},
 };
 use crate::{
     codec::WalWriter,
     model::{
-        AgentId, Attributes, Contact, PriceTable, Span, SpanEvent, SpanId, SpanStatus, TraceId,
-        price,
+        AgentId, Attributes, Contact, PriceTable, Span, SpanEvent, SpanId, SpanStatus, Timestamp,
+        TraceId, price,
     },
     store::{
         WriteError,
@@ -126,16 +126,23 @@ pub(in crate::store) struct SpanDraft<'a> {
     /// Memory as it will be, but for the new chunks.
     live: LiveTraces,
     recent: &'a Mutex<RecentTraces>,
+    /// The hour of the commit.
+    now: i32,
     chunks: Vec<Arc<SpanChunk>>,
     open_rows: BTreeSet<(TraceId, SpanId)>,
     pin_rows: BTreeSet<TraceId>,
 }
 
 impl<'a> SpanDraft<'a> {
-    pub(in crate::store) fn new(live: LiveTraces, recent: &'a Mutex<RecentTraces>) -> Self {
+    pub(in crate::store) fn new(
+        live: LiveTraces,
+        recent: &'a Mutex<RecentTraces>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             live,
             recent,
+            now: hour_at(now),
             chunks: Vec::new(),
             open_rows: BTreeSet::new(),
             pin_rows: BTreeSet::new(),
@@ -202,20 +209,18 @@ impl<'a> SpanDraft<'a> {
         live.heads.push(sequence, self.chunks.iter().cloned());
     }
 
-    /// The hour of a trace: the one that it has, or that of its first span.
-    fn hour(&self, id: TraceId, hours: &HashMap<TraceId, i32>, start_ns: i64) -> i32 {
+    /// The hour of a trace: the one that it has, or this one.
+    fn hour(&self, id: TraceId, hours: &HashMap<TraceId, i32>) -> i32 {
         let mut recent = self.recent.lock();
         let known = recent.hour(id).or_else(|| hours.get(&id).copied());
-        let hour = known
-            .or_else(|| self.live.hour_of(id))
-            .unwrap_or_else(|| hour_of(start_ns));
+        let hour = known.or_else(|| self.live.hour_of(id)).unwrap_or(self.now);
         recent.note(id, hour);
         hour
     }
 
     fn add(&mut self, mut chunk: SpanChunk, hours: &HashMap<TraceId, i32>) {
-        for (id, hour, part) in &mut chunk.traces {
-            *hour = self.hour(*id, hours, part.start_ns);
+        for (id, hour, _) in &mut chunk.traces {
+            *hour = self.hour(*id, hours);
         }
         self.chunks.push(Arc::new(chunk));
     }
@@ -419,7 +424,7 @@ impl Draft<'_> {
                 "there are {OPEN_MAX} open spans already; finish some, or wait until they are closed"
             )));
         }
-        let hour = self.spans.hour(span.trace_id, hours, span.start_ns);
+        let hour = self.spans.hour(span.trace_id, hours);
         let span = Arc::new(span);
         self.spans.put(OpenSpan {
             span: Arc::clone(&span),
