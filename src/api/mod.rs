@@ -48,4 +48,4 @@ pub use routes::router;
 pub use server::{Peer, Server, ServerError};
 pub use settings::{Settings, TlsFiles, TraceSettings};
 pub use target_files::{LEFT_OUT_SHOWN_MAX, TargetFile, TargetFiles};
-pub use traces::{GrpcServer, TraceIntake};
+pub use traces::{GrpcServer, TraceIntake, TraceQuestionError, ask_traces};

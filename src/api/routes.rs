@@ -19,14 +19,9 @@ use tower_http::{
 };
 
 use super::{
-    Access, Context, Settings,
-    access::Permission,
-    agents, alertmanager, alerts, care,
-    context::Edge,
-    guard, notifications, observe, openapi, own_metrics,
-    parameters::{ANY_ATTRIBUTE, ANY_LABEL},
-    problem::Problem,
-    push, reports, rules, samples, series, silences, snapshot, traces,
+    Access, Context, Settings, access::Permission, agents, alertmanager, alerts, care,
+    context::Edge, guard, notifications, observe, openapi, own_metrics, parameters::ANY_LABEL,
+    problem::Problem, push, reports, rules, samples, series, silences, snapshot, traces,
 };
 
 /// One method of one path.
@@ -264,7 +259,7 @@ pub(super) fn table() -> Vec<Route> {
         reading("/api/v1/traces", &traces::LIST_PARAMETERS, traces::list),
         reading(
             "/api/v1/spans/open",
-            &["agent_id", "service", "operation", ANY_ATTRIBUTE],
+            &traces::OPEN_PARAMETERS,
             traces::open_spans,
         ),
         reading(
@@ -272,7 +267,7 @@ pub(super) fn table() -> Vec<Route> {
             &traces::PROFILE_PARAMETERS,
             traces::profile,
         ),
-        reading(TRACE, &["format"], traces::show),
+        reading(TRACE, &traces::SHOW_PARAMETERS, traces::show),
         reading(
             "/api/v1/traces/{trace_id}/analysis",
             &["format"],
@@ -305,7 +300,7 @@ pub(super) fn table() -> Vec<Route> {
         ),
         reading(
             "/api/v1/agent-graph",
-            &["from", "to", "at", "limit"],
+            &traces::GRAPH_PARAMETERS,
             traces::agent_graph,
         ),
         reading("/api/v1/status", &[], care::status),

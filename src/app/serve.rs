@@ -14,7 +14,7 @@ use super::{
     signals::EndSignals,
 };
 use crate::{
-    api::{self, Access, Readiness, Server, ServerError},
+    api::{self, Access, GrpcServer, Readiness, Server, ServerError},
     collect::{self, Collector, ContactLedger},
     config::Config,
     model::{Clock, SystemClock, Timestamp, format_duration_ms},
@@ -176,6 +176,15 @@ impl Running {
 
         ready.send_replace(Readiness::Ready);
         tracing::info!("listening on {scheme}://{address}");
+        if let Some(grpc) = grpc {
+            tracing::info!("OTLP over gRPC on {}", grpc.local_addr());
+            let end = shutdown.clone();
+            tasks.spawn(async move {
+                if let Err(error) = grpc.serve(end.cancelled_owned()).await {
+                    tracing::error!(%error, "OTLP over gRPC ended");
+                }
+            });
+        }
         // Outside of systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         Ok(Self {
@@ -221,6 +230,32 @@ fn server_error(error: ServerError) -> StartError {
     }
 }
 
+/// OTLP over gRPC, if an address is set for it. Who may write there is decided as on the other address, by the same
+/// tokens; without TLS, which it does not have, it stays on the loopback unless everybody is served.
+async fn grpc_server(
+    context: &api::Context,
+    settings: &api::Settings,
+) -> Result<Option<GrpcServer>, StartError> {
+    let Some(listen) = settings.traces.otlp_grpc_listen else {
+        return Ok(None);
+    };
+    if settings.tls.is_some() && !listen.ip().is_loopback() {
+        return Err(StartError::Config(format!(
+            "traces.otlp_grpc_listen = {listen}: OTLP over gRPC has no TLS here; listen on the loopback, or send OTLP over HTTP"
+        )));
+    }
+    let settings = api::Settings {
+        listen,
+        ..settings.clone()
+    };
+    let access = Access::load(&settings).map_err(|e| StartError::Config(e.to_string()))?;
+    let server = GrpcServer::bind(context.clone(), &settings, access).await;
+    server.map_err(|source| StartError::Io {
+        what: format!("listening on {listen} (traces.otlp_grpc_listen)"),
+        source,
+    })
+}
+
 async fn open(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -247,8 +282,9 @@ async fn open(
         ),
     );
     tracing::info!(
-        "retention: samples {}, alerts {}",
+        "retention: samples {}, traces {}, alerts {}",
         format_duration_ms(config.store.retention_ms),
+        format_duration_ms(config.store.traces.retention_ms),
         format_duration_ms(config.store.alert_retention_ms),
     );
     for (place, rule) in (1..).zip(&config.store.retention_rules) {

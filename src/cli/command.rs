@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::{
     agents, alerts, check, completions, db, demo,
     failure::{Failure, Status},
-    man, report, rules, serve,
+    man, report, rules, serve, traces,
 };
 
 /// A monitor for fleets of agents: one binary, one file, durable history.
@@ -39,6 +39,8 @@ enum Command {
     #[command(subcommand)]
     Rules(rules::Rules),
     #[command(subcommand)]
+    Traces(traces::Traces),
+    #[command(subcommand)]
     Alerts(alerts::Alerts),
     #[command(subcommand)]
     Agents(agents::Agents),
@@ -62,6 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Check(check) => check.run(),
         Command::Rules(rules) => rules.run(),
+        Command::Traces(traces) => traces.run(),
         Command::Alerts(alerts) => alerts.run(),
         Command::Agents(agents) => agents.run(),
         Command::Db(db) => db.run(),

@@ -16,6 +16,7 @@ mod report;
 mod rules;
 mod serve;
 mod server;
+mod traces;
 mod window;
 
 pub use command::run;

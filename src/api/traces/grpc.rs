@@ -16,9 +16,7 @@ use tokio::net::TcpListener;
 use tonic::{
     Code, Request, Response, Status,
     body::Body,
-    codec::{
-        BufferSettings, Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder,
-    },
+    codec::{BufferSettings, Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     server::{Grpc, NamedService, UnaryService},
     transport::{
         Server,
@@ -68,7 +66,11 @@ impl GrpcServer {
         let address = listener.local_addr()?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let edge = Arc::new(Edge::new(context, settings.clone(), access));
-        Ok(Some(Self { incoming, address, edge }))
+        Ok(Some(Self {
+            incoming,
+            address,
+            edge,
+        }))
     }
 
     /// Where it listens.
@@ -81,8 +83,14 @@ impl GrpcServer {
     /// # Errors
     /// The listener failed.
     pub async fn serve(self, end: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
-        let traces = Export { edge: Arc::clone(&self.edge), what: What::Traces };
-        let logs = Export { edge: self.edge, what: What::Logs };
+        let traces = Export {
+            edge: Arc::clone(&self.edge),
+            what: What::Traces,
+        };
+        let logs = Export {
+            edge: self.edge,
+            what: What::Logs,
+        };
         Server::builder()
             .concurrency_limit_per_connection(CALLS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE))
@@ -117,7 +125,9 @@ impl UnaryService<Bytes> for Export {
             let peer = peer_of(&request);
             let header = request.metadata().get("authorization");
             let authorization = header.and_then(|value| value.to_str().ok());
-            let judged = edge.access.judge(peer, authorization, Permission::IngestSpans, None);
+            let judged = edge
+                .access
+                .judge(peer, authorization, Permission::IngestSpans, None);
             let bound = judged.map_err(denial)?;
             let body = request.into_inner();
             let answer = match what {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
-use serde_json::{Value, json};
+use axum::extract::State;
+use serde_json::json;
 
 use super::{
+    answer::Answer,
     asked,
     show::open_status,
     span_json::{span_json, summary_json},
@@ -16,7 +17,7 @@ use crate::{
         parameters::{ANY_ATTRIBUTE, Parameters},
         problem::Problem,
     },
-    model::TraceQuery,
+    model::{History, Timestamp, TraceQuery},
 };
 
 /// Traces of one page, unless said otherwise, and at most.
@@ -39,38 +40,53 @@ pub(in crate::api) const LIST_PARAMETERS: [&str; 13] = [
     "cursor",
 ];
 
+/// Parameters of the list of open spans.
+pub(in crate::api) const OPEN_PARAMETERS: [&str; 4] =
+    ["agent_id", "service", "operation", ANY_ATTRIBUTE];
+
 pub(in crate::api) async fn list(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer, Problem> {
     let now = edge.now();
+    edge.read(move |view| answer(&*view, now, &parameters))
+        .await
+}
+
+pub(super) fn answer(
+    history: &dyn History,
+    now: Timestamp,
+    parameters: &Parameters,
+) -> Result<Answer, Problem> {
     let query = TraceQuery {
-        window: asked::window(&parameters, now)?,
-        filter: asked::filter(&parameters)?,
-        after: asked::cursor(&parameters)?,
-        limit: asked::count(&parameters, "limit", LIMIT, LIMIT_MAX)?,
+        window: asked::window(parameters, now)?,
+        filter: asked::filter(parameters)?,
+        after: asked::cursor(parameters)?,
+        limit: asked::count(parameters, "limit", LIMIT, LIMIT_MAX)?,
     };
-    edge.read(move |view| {
-        let page = view.find_traces(&query)?;
-        Ok(Json(json!({
-            "traces": page.traces.iter().map(summary_json).collect::<Vec<_>>(),
-            "next": page.next.map(asked::cursor_text),
-        })))
-    })
-    .await
+    let page = history.find_traces(&query)?;
+    Ok(Answer::Json(json!({
+        "traces": page.traces.iter().map(summary_json).collect::<Vec<_>>(),
+        "next": page.next.map(asked::cursor_text),
+    })))
 }
 
 pub(in crate::api) async fn open_spans(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer, Problem> {
     let now = edge.now();
-    let filter = asked::filter(&parameters)?;
-    edge.read(move |view| {
-        let spans = view.open_spans();
-        let fitting = spans.iter().filter(|span| filter.fits(span));
-        let told = fitting.map(|span| span_json(span, &open_status(&*view, span, now)));
-        Ok(Json(json!({ "spans": told.collect::<Vec<_>>() })))
-    })
-    .await
+    edge.read(move |view| open(&*view, now, &parameters)).await
+}
+
+pub(super) fn open(
+    history: &dyn History,
+    now: Timestamp,
+    parameters: &Parameters,
+) -> Result<Answer, Problem> {
+    let filter = asked::filter(parameters)?;
+    let spans = history.open_spans();
+    let fitting = spans.iter().filter(|span| filter.fits(span));
+    let told = fitting.map(|span| span_json(span, &open_status(history, span, now)));
+    Ok(Answer::Json(json!({ "spans": told.collect::<Vec<_>>() })))
 }

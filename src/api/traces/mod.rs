@@ -1,5 +1,6 @@
 //! Traces over HTTP: taken in as OTLP, Zipkin and native calls; listed, shown, analysed and compared.
 
+mod answer;
 mod asked;
 mod graph;
 mod grpc;
@@ -12,13 +13,14 @@ mod show;
 mod span_json;
 mod zipkin;
 
+pub use answer::{TraceQuestionError, ask_traces};
 pub use grpc::GrpcServer;
 pub use intake::TraceIntake;
 
-pub(super) use graph::agent_graph;
-pub(super) use list::{LIST_PARAMETERS, list, open_spans};
+pub(super) use graph::{GRAPH_PARAMETERS, agent_graph};
+pub(super) use list::{LIST_PARAMETERS, OPEN_PARAMETERS, list, open_spans};
 pub(super) use native::{finish, log, pin, start, unpin};
 pub(super) use otlp::{logs as otlp_logs, traces as otlp_traces};
 pub(super) use profile::{PROFILE_PARAMETERS, profile};
-pub(super) use show::{analysis, compare, show};
+pub(super) use show::{SHOW_PARAMETERS, analysis, compare, show};
 pub(super) use zipkin::spans as zipkin_spans;

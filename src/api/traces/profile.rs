@@ -2,18 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::{asked, show::text, span_json::milliseconds};
+use super::{answer::Answer, asked, span_json::milliseconds};
 use crate::{
     api::{context::Edge, parameters::Parameters, problem::Problem},
-    model::{History, Span, SpanFilter, Window},
+    model::{History, Span, SpanFilter, Timestamp, Window},
     traces::{self, Profile, Retimed, WhatIf},
 };
 
@@ -53,7 +48,17 @@ struct Supposed {
 pub(in crate::api) async fn profile(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
-) -> Result<Response, Problem> {
+) -> Result<Answer, Problem> {
+    let now = edge.now();
+    edge.read(move |view| answer(&*view, now, &parameters))
+        .await
+}
+
+pub(super) fn answer(
+    history: &dyn History,
+    now: Timestamp,
+    parameters: &Parameters,
+) -> Result<Answer, Problem> {
     let words = [
         ("json", Form::Json),
         ("text", Form::Text),
@@ -62,64 +67,58 @@ pub(in crate::api) async fn profile(
     ];
     let form = parameters.choice("format", &words)?.unwrap_or(Form::Json);
     let last_day = |to| Window::ending_at(to, WINDOW_MS);
-    let window = parameters.closed_window(edge.now(), last_day)?;
-    let filter = asked::filter(&parameters)?;
-    let traces_max = asked::count(&parameters, "limit", TRACES, TRACES_MAX)?;
+    let window = parameters.closed_window(now, last_day)?;
+    let filter = asked::filter(parameters)?;
+    let traces_max = asked::count(parameters, "limit", TRACES, TRACES_MAX)?;
     let supposed = parameters.text("what_if").map(supposed).transpose()?;
-    let other = other_window(&parameters, &edge)?;
-    edge.read(move |view| {
-        let mut retimed = Vec::new();
-        let mut each = |spans: &[Span]| {
-            if let Some(supposed) = &supposed {
-                let fits = |node: &traces::Node<'_>| {
-                    node.agent_name() == supposed.what || node.label() == supposed.what
-                };
-                retimed.extend(traces::what_if(spans, fits, supposed.factor));
+    let other = other_window(parameters, now)?;
+    let mut retimed = Vec::new();
+    let mut each = |spans: &[Span]| {
+        if let Some(supposed) = &supposed {
+            let fits = |node: &traces::Node<'_>| {
+                node.agent_name() == supposed.what || node.label() == supposed.what
+            };
+            retimed.extend(traces::what_if(spans, fits, supposed.factor));
+        }
+    };
+    let profile = collect(history, window, &filter, traces_max, &mut each)?;
+    let compared = match other {
+        None => None,
+        Some(other) => {
+            let other = collect(history, other, &filter, traces_max, &mut |_| {})?;
+            Some(traces::compare_profiles(&other, &profile))
+        }
+    };
+    let what_if = supposed
+        .as_ref()
+        .and_then(|supposed| told(supposed, &retimed));
+    Ok(match form {
+        Form::Folded => Answer::Text(profile.folded()),
+        Form::Svg => Answer::Svg(profile.flame_svg()),
+        Form::Text => {
+            let mut answer = profile.report().to_text();
+            if let Some((_, line)) = &what_if {
+                answer.push_str(line);
+                answer.push('\n');
             }
-        };
-        let profile = collect(&*view, window, &filter, traces_max, &mut each)?;
-        let compared = match other {
-            None => None,
-            Some(other) => {
-                let other = collect(&*view, other, &filter, traces_max, &mut |_| {})?;
-                Some(traces::compare_profiles(&other, &profile))
+            if let Some(compared) = &compared {
+                answer.push_str(&compared.to_text());
             }
-        };
-        let what_if = supposed
-            .as_ref()
-            .and_then(|supposed| told(supposed, &retimed));
-        Ok(match form {
-            Form::Folded => text(profile.folded()),
-            Form::Svg => {
-                let kind = HeaderValue::from_static("image/svg+xml");
-                ([(header::CONTENT_TYPE, kind)], profile.flame_svg()).into_response()
+            Answer::Text(answer)
+        }
+        Form::Json => {
+            let mut answer = profile.report().to_json();
+            answer["from"] = window.from.to_rfc3339().into();
+            answer["to"] = window.to.to_rfc3339().into();
+            if let Some((figures, _)) = what_if {
+                answer["what_if"] = figures;
             }
-            Form::Text => {
-                let mut answer = profile.report().to_text();
-                if let Some((_, line)) = &what_if {
-                    answer.push_str(line);
-                    answer.push('\n');
-                }
-                if let Some(compared) = &compared {
-                    answer.push_str(&compared.to_text());
-                }
-                text(answer)
+            if let Some(compared) = compared {
+                answer["comparison"] = compared.to_json();
             }
-            Form::Json => {
-                let mut answer = profile.report().to_json();
-                answer["from"] = window.from.to_rfc3339().into();
-                answer["to"] = window.to.to_rfc3339().into();
-                if let Some((figures, _)) = what_if {
-                    answer["what_if"] = figures;
-                }
-                if let Some(compared) = compared {
-                    answer["comparison"] = compared.to_json();
-                }
-                Json(answer).into_response()
-            }
-        })
+            Answer::Json(answer)
+        }
     })
-    .await
 }
 
 /// The profile of the traces of a window whose root fits.
@@ -184,8 +183,7 @@ fn told(supposed: &Supposed, retimed: &[Retimed]) -> Option<(Value, String)> {
 }
 
 /// The window to compare with.
-fn other_window(parameters: &Parameters, edge: &Edge) -> Result<Option<Window>, Problem> {
-    let now = edge.now();
+fn other_window(parameters: &Parameters, now: Timestamp) -> Result<Option<Window>, Problem> {
     let from = parameters.time("compare_from", now)?;
     let to = parameters.time("compare_to", now)?;
     match (from, to) {

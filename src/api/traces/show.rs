@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Path, State},
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::StatusCode,
 };
 use serde_json::json;
 
-use super::span_json::{spans_json, trace_name};
+use super::{
+    answer::Answer,
+    asked,
+    span_json::{spans_json, trace_name},
+};
 use crate::{
     api::{context::Edge, parameters::Parameters, problem::Problem},
     ingest::{to_jaeger_json, to_otlp_json},
@@ -28,11 +30,28 @@ enum Form {
     Text,
 }
 
+/// Parameters of a trace.
+pub(in crate::api) const SHOW_PARAMETERS: [&str; 4] = ["format", "width", "limit", "colour"];
+/// Columns and lines of a drawing, at most.
+const WIDTH_MAX: usize = 1_000;
+const LINES_MAX: usize = 100_000;
+
 pub(in crate::api) async fn show(
     State(edge): State<Arc<Edge>>,
     Path(name): Path<String>,
     parameters: Parameters,
-) -> Result<Response, Problem> {
+) -> Result<Answer, Problem> {
+    let now = edge.now();
+    edge.read(move |view| answer(&*view, now, &name, &parameters))
+        .await
+}
+
+pub(super) fn answer(
+    history: &dyn History,
+    now: Timestamp,
+    name: &str,
+    parameters: &Parameters,
+) -> Result<Answer, Problem> {
     let words = [
         ("json", Form::Json),
         ("otlp", Form::Otlp),
@@ -40,72 +59,85 @@ pub(in crate::api) async fn show(
         ("text", Form::Text),
     ];
     let form = parameters.choice("format", &words)?.unwrap_or(Form::Json);
-    let now = edge.now();
-    edge.read(move |view| {
-        let (id, spans) = known(&*view, &name)?;
-        Ok(match form {
-            Form::Json => Json(json!({
-                "trace_id": trace_name(&spans, id),
-                "spans": spans_json(&spans, |span| open_status(&*view, span, now)),
-            }))
-            .into_response(),
-            Form::Otlp => Json(to_otlp_json(&spans)).into_response(),
-            Form::Jaeger => Json(json!({
-                "data": [to_jaeger_json(&spans)],
-                "total": 0, "limit": 0, "offset": 0, "errors": null,
-            }))
-            .into_response(),
-            Form::Text => text(traces::waterfall(&spans, WaterfallOptions::default())),
-        })
+    let default = WaterfallOptions::default();
+    let options = WaterfallOptions {
+        width: asked::count(parameters, "width", default.width, WIDTH_MAX)?,
+        limit: asked::count(parameters, "limit", default.limit, LINES_MAX)?,
+        has_colour: parameters.choice("colour", &SWITCH)?.unwrap_or(false),
+    };
+    let (id, spans) = known(history, name)?;
+    Ok(match form {
+        Form::Json => Answer::Json(json!({
+            "trace_id": trace_name(&spans, id),
+            "spans": spans_json(&spans, |span| open_status(history, span, now)),
+        })),
+        Form::Otlp => Answer::Json(to_otlp_json(&spans)),
+        Form::Jaeger => Answer::Json(json!({
+            "data": [to_jaeger_json(&spans)],
+            "total": 0, "limit": 0, "offset": 0, "errors": null,
+        })),
+        Form::Text => Answer::Text(traces::waterfall(&spans, options)),
     })
-    .await
 }
+
+/// Words of a switch.
+const SWITCH: [(&str, bool); 2] = [("true", true), ("false", false)];
+/// Forms that differ in nothing but being text.
+const IS_TEXT: [(&str, bool); 2] = [("json", false), ("text", true)];
 
 pub(in crate::api) async fn analysis(
     State(edge): State<Arc<Edge>>,
     Path(name): Path<String>,
     parameters: Parameters,
-) -> Result<Response, Problem> {
-    let as_text = parameters
-        .choice("format", &[("json", false), ("text", true)])?
-        .unwrap_or(false);
-    edge.read(move |view| {
-        let (_, spans) = known(&*view, &name)?;
-        let analysis = traces::analyse(&spans).map_err(|error| refusal(&error, &name))?;
-        Ok(if as_text {
-            text(traces::to_text(&analysis))
-        } else {
-            Json(traces::to_json(&analysis)).into_response()
-        })
+) -> Result<Answer, Problem> {
+    edge.read(move |view| analysed(&*view, &name, &parameters))
+        .await
+}
+
+pub(super) fn analysed(
+    history: &dyn History,
+    name: &str,
+    parameters: &Parameters,
+) -> Result<Answer, Problem> {
+    let is_text = parameters.choice("format", &IS_TEXT)?.unwrap_or(false);
+    let (_, spans) = known(history, name)?;
+    let analysis = traces::analyse(&spans).map_err(|error| refusal(&error, name))?;
+    Ok(if is_text {
+        Answer::Text(traces::to_text(&analysis))
+    } else {
+        Answer::Json(traces::to_json(&analysis))
     })
-    .await
 }
 
 pub(in crate::api) async fn compare(
     State(edge): State<Arc<Edge>>,
     Path(name): Path<String>,
     parameters: Parameters,
-) -> Result<Response, Problem> {
-    let Some(other) = parameters.text("with").map(str::to_owned) else {
+) -> Result<Answer, Problem> {
+    edge.read(move |view| compared(&*view, &name, &parameters))
+        .await
+}
+
+pub(super) fn compared(
+    history: &dyn History,
+    name: &str,
+    parameters: &Parameters,
+) -> Result<Answer, Problem> {
+    let Some(other) = parameters.text("with") else {
         return Err(Problem::parameter(
             "with",
             "is missing: the trace to compare with",
         ));
     };
-    let as_text = parameters
-        .choice("format", &[("json", false), ("text", true)])?
-        .unwrap_or(false);
-    edge.read(move |view| {
-        let (_, before) = known(&*view, &name)?;
-        let (_, after) = known(&*view, &other)?;
-        let comparison = traces::compare(&before, &after);
-        Ok(if as_text {
-            text(comparison.to_text())
-        } else {
-            Json(comparison.to_json()).into_response()
-        })
+    let is_text = parameters.choice("format", &IS_TEXT)?.unwrap_or(false);
+    let (_, before) = known(history, name)?;
+    let (_, after) = known(history, other)?;
+    let comparison = traces::compare(&before, &after);
+    Ok(if is_text {
+        Answer::Text(comparison.to_text())
+    } else {
+        Answer::Json(comparison.to_json())
     })
-    .await
 }
 
 /// A trace by the name that a client gave it, or by its id.
@@ -142,9 +174,4 @@ fn refusal(error: &AnalysisError, name: &str) -> Problem {
         AnalysisError::NoCompletedSpan => StatusCode::CONFLICT,
     };
     Problem::new(status, format!("{error} (trace `{name}`)"))
-}
-
-pub(super) fn text(body: String) -> Response {
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    ([(header::CONTENT_TYPE, plain)], body).into_response()
 }
