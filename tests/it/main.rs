@@ -35,4 +35,5 @@ mod rule_files;
 mod server;
 mod target;
 mod target_files;
+mod traces;
 mod windows;
