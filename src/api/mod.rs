@@ -36,6 +36,7 @@ mod target_files;
 mod texts;
 mod tls;
 mod tokens;
+mod traceql;
 mod warnings;
 
 #[cfg(test)]
