@@ -95,7 +95,9 @@ impl<'a> Lexer<'a> {
         ];
         for refused in [">>", "<<", "!>>", "!<<"] {
             if self.rest.starts_with(refused) {
-                return self.error(format!("`{refused}`: relations between spans are not supported"));
+                return self.error(format!(
+                    "`{refused}`: relations between spans are not supported"
+                ));
             }
         }
         if let Some((sign, token)) = signs
@@ -188,7 +190,9 @@ impl<'a> Lexer<'a> {
         } else if let Some(ns) = parse_go_duration(text) {
             Token::Duration(ns)
         } else {
-            return self.error(format!("`{text}` is no number and no duration such as 1.5s"));
+            return self.error(format!(
+                "`{text}` is no number and no duration such as 1.5s"
+            ));
         };
         self.take(text.len());
         Ok(token)

@@ -25,10 +25,10 @@ impl<T> Step<T> {
 }
 
 /// Works an expression out; an empty one is `nothing`.
-pub(super) fn evaluate<T, V>(
-    steps: &[Step<T>],
+pub(super) fn evaluate<'a, T, V>(
+    steps: &'a [Step<T>],
     nothing: V,
-    mut operand: impl FnMut(&T) -> V,
+    mut operand: impl FnMut(&'a T) -> V,
     and: impl Fn(V, V) -> V,
     or: impl Fn(V, V) -> V,
     not: impl Fn(V) -> V,

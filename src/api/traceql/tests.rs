@@ -192,12 +192,27 @@ fn what_all_finds_have_narrows_the_search() {
             ..SpanFilter::default()
         }
     );
-    for query in ["{ name = `a` || kind = client }", "{ !(name = `a`) }", "{} || { name = `a` }", "{ span.x = 0 }"] {
+    for query in [
+        "{ name = `a` || kind = client }",
+        "{ !(name = `a`) }",
+        "{} || { name = `a` }",
+        "{ span.x = 0 }",
+    ] {
         assert_eq!(narrow(query), SpanFilter::default(), "{query}");
     }
-    assert_eq!(narrow("{ kind = client } && { name = `a` && .x = 1 }").operation.as_deref(), Some("a"));
+    assert_eq!(
+        narrow("{ kind = client } && { name = `a` && .x = 1 }")
+            .operation
+            .as_deref(),
+        Some("a")
+    );
     assert_eq!(narrow("{ rootName = `r` }").operation.as_deref(), Some("r"));
-    assert_eq!(narrow("{ rootName = `r` && name = `a` }").operation.as_deref(), Some("a"));
+    assert_eq!(
+        narrow("{ rootName = `r` && name = `a` }")
+            .operation
+            .as_deref(),
+        Some("a")
+    );
 }
 
 #[test]
@@ -214,7 +229,17 @@ fn durations_of_go() {
     ] {
         assert_eq!(parse_go_duration(text), Some(ns), "{text}");
     }
-    for text in ["", "s", "1", "1x", "-1s", "1s ", "99999999999h", "1.s.", ".s"] {
+    for text in [
+        "",
+        "s",
+        "1",
+        "1x",
+        "-1s",
+        "1s ",
+        "99999999999h",
+        "1.s.",
+        ".s",
+    ] {
         assert_eq!(parse_go_duration(text), None, "{text}");
     }
 }
@@ -264,10 +289,18 @@ proptest! {
 
 #[test]
 fn attributes_of_a_query_are_told_once() {
-    let query = parse("{ span.a = 1 || resource.service.name = `x` && .b != 2 && span.a = 3 }").unwrap();
-    let expected = [(Scope::Span, "a"), (Scope::Resource, "service.name"), (Scope::Either, "b")];
+    let query =
+        parse("{ span.a = 1 || resource.service.name = `x` && .b != 2 && span.a = 3 }").unwrap();
+    let expected = [
+        (Scope::Span, "a"),
+        (Scope::Resource, "service.name"),
+        (Scope::Either, "b"),
+    ];
     assert_eq!(query.attributes(), expected);
     let span = &trace().1[1];
     let attributes: &Attributes = &span.attributes;
-    assert_eq!(attribute(span, Scope::Either, "stream"), attributes.get("stream"));
+    assert_eq!(
+        attribute(span, Scope::Either, "stream"),
+        attributes.get("stream")
+    );
 }
