@@ -3,7 +3,9 @@
 
 mod connections;
 mod gates;
+mod jaeger;
 mod requests;
+mod tempo;
 
 use std::sync::Arc;
 
@@ -20,8 +22,9 @@ use tower::ServiceExt;
 use super::{Access, Context, Peer, Readiness, Settings, TargetFiles, router};
 use crate::{
     collect::ContactLedger,
+    ingest,
     model::{Clock, Limits, ManualClock, Policy, Timestamp},
-    store::{self, Store},
+    store::{self, SpanAppend, Store},
     telemetry::OwnMetrics,
 };
 
@@ -44,8 +47,13 @@ impl Edge {
     }
 
     fn with(settings: Settings) -> Self {
+        Self::since(START, settings)
+    }
+
+    /// One whose clock begins then.
+    fn since(start: Timestamp, settings: Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(START));
+        let clock = Arc::new(ManualClock::new(start));
         let metrics = Arc::new(OwnMetrics::default());
         let store = Store::open(
             &dir.path().join("test.redb"),
@@ -66,7 +74,7 @@ impl Edge {
             policy: Policy::default(),
             limits: Limits::default(),
             ledger: Arc::new(ContactLedger::default()),
-            started: START,
+            started: start,
             ready: readiness,
             rules: tokio::sync::watch::channel(crate::rules::RulesStatus::default()).1,
             target_files: watch::channel(TargetFiles::default()).1,
@@ -97,6 +105,18 @@ impl Edge {
 
     async fn delete(&self, uri: &str) -> Answer {
         self.send(request("DELETE", uri, Body::empty())).await
+    }
+
+    /// Makes the spans of a document of OTLP durable.
+    async fn append_otlp(&self, document: &[u8]) {
+        let received = ingest::parse_otlp_json(document, &ingest::SpanLimits::default()).unwrap();
+        assert_eq!(received.rejected, 0, "{:?}", received.errors);
+        let mut spans = received.spans;
+        ingest::resolve_agents(&mut spans, None);
+        let count = spans.len();
+        let contacts = Vec::new();
+        let appended = self.store.append_spans(SpanAppend { spans, contacts });
+        assert_eq!(appended.await.unwrap().accepted, count);
     }
 
     fn advance(&self, seconds: i64) {
