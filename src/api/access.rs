@@ -1,11 +1,16 @@
 //! Who may do what: the rule of the loopback, bearer tokens, hosts that requests may be addressed to.
 
 use std::{
+    convert::Infallible,
     fmt, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
+use axum::{
+    extract::{FromRequestParts, Request},
+    http::request::Parts,
+};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -83,8 +88,39 @@ pub(super) enum Permission {
     Read,
     /// Writing samples of one agent.
     Ingest,
+    /// Writing spans; a token that is bound to an agent writes those of its agent.
+    IngestSpans,
     /// Changing what is watched, taking the whole file.
     Admin,
+}
+
+/// The one agent that the caller may write as, if its token is bound to one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct BoundAgent(Option<AgentId>);
+
+impl BoundAgent {
+    /// Of a request that the guard has let through.
+    pub(super) fn of(request: &Request) -> Self {
+        request.extensions().get().cloned().unwrap_or_default()
+    }
+
+    /// Whether the caller may write as any agent.
+    pub(super) const fn is_free(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether the caller may write as this one.
+    pub(super) fn allows(&self, agent: &AgentId) -> bool {
+        self.0.as_ref().is_none_or(|own| own == agent)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for BoundAgent {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
 }
 
 /// Why a caller is turned away.
@@ -168,11 +204,11 @@ impl Access {
         authorization: Option<&str>,
         needs: Permission,
         agent: Option<&str>,
-    ) -> Result<(), Denied> {
+    ) -> Result<BoundAgent, Denied> {
         let trusts_peer = is_loopback(self.listen) && peer.is_some_and(is_loopback);
         // Listening beyond loopback without tokens is what `insecure` allowed.
         if needs == Permission::Open || trusts_peer || self.tokens.is_empty() {
-            return Ok(());
+            return Ok(BoundAgent::default());
         }
         let given = authorization.ok_or(Denied::Missing)?;
         let (scheme, secret) = given.split_once(' ').ok_or(Denied::Unknown)?;
@@ -186,10 +222,11 @@ impl Access {
                 .agent
                 .as_ref()
                 .is_none_or(|own| agent == Some(own.as_str())),
+            (Role::Ingest, Permission::IngestSpans) => true,
             _ => false,
         };
         if allowed {
-            Ok(())
+            Ok(BoundAgent(token.agent.clone()))
         } else {
             Err(Denied::Forbidden)
         }
@@ -274,7 +311,7 @@ mod tests {
         ] {
             for needs in [Open, Read, Ingest, Admin] {
                 let expected = if allowed.contains(&needs) {
-                    Ok(())
+                    Ok(BoundAgent::default())
                 } else {
                     Err(Denied::Forbidden)
                 };
@@ -303,7 +340,10 @@ mod tests {
         let access = access("127.0.0.1", vec![token("r", Role::Read, None)]);
         let near = Some("127.0.0.1".parse().unwrap());
         let far = Some("10.0.0.9".parse().unwrap());
-        assert_eq!(access.judge(near, None, Permission::Admin, None), Ok(()));
+        assert_eq!(
+            access.judge(near, None, Permission::Admin, None),
+            Ok(BoundAgent::default())
+        );
         for peer in [far, None] {
             assert_eq!(
                 access.judge(peer, None, Permission::Read, None),
@@ -353,7 +393,10 @@ mod tests {
         ));
         settings.insecure = true;
         let open = Access::load(&settings).unwrap();
-        assert_eq!(open.judge(None, None, Permission::Admin, None), Ok(()));
+        assert_eq!(
+            open.judge(None, None, Permission::Admin, None),
+            Ok(BoundAgent::default())
+        );
         settings.listen = "[::1]:0".parse().unwrap();
         settings.insecure = false;
         assert!(Access::load(&settings).is_ok());

@@ -57,6 +57,17 @@ impl FromRequest<Arc<Edge>> for Payload {
 }
 
 impl Payload {
+    /// A body that something else has read, bounded and decompressed.
+    pub(super) fn plain(bytes: Bytes, edge: &Edge) -> Self {
+        Self {
+            bytes,
+            encoding: None,
+            decodes: Arc::clone(&edge.decodes),
+            decompressed_bytes_max: edge.settings.decompressed_bytes_max,
+            share: None,
+        }
+    }
+
     /// Decompresses the body and hands it to `parse`, where blocking is allowed.
     pub(super) async fn parsed<T: Send + 'static>(
         self,

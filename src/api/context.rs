@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{Access, Settings, problem::Problem, target_files::TargetFiles};
+use super::{Access, Settings, TraceIntake, problem::Problem, target_files::TargetFiles};
 use crate::{
     collect::ContactLedger,
     model::{Clock, Limits, Policy, Timestamp},
@@ -44,6 +44,8 @@ pub struct Context {
     pub policy: Policy,
     /// Limits on labels of agents and pushed series.
     pub limits: Limits,
+    /// What is told of spans that are taken in.
+    pub traces: TraceIntake,
     /// Notes contacts at most once per interval; shared with collection.
     pub ledger: Arc<ContactLedger>,
     /// When this server started.

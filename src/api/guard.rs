@@ -106,10 +106,13 @@ async fn check_token(gate: &Gate, parts: &mut Parts) -> Result<(), Problem> {
         .find(|(name, _)| *name == "agent_id")
         .map(|(_, value)| value);
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
-    gate.edge
+    let judged = gate
+        .edge
         .access
-        .judge(peer, authorization(&parts.headers), gate.needs, agent)
-        .map_err(denial)
+        .judge(peer, authorization(&parts.headers), gate.needs, agent);
+    let bound = judged.map_err(denial)?;
+    parts.extensions.insert(bound);
+    Ok(())
 }
 
 fn authorization(headers: &HeaderMap) -> Option<&str> {

@@ -40,6 +40,7 @@ mod tls;
 mod tokens;
 mod trace_search;
 mod traceql;
+mod traces;
 mod warnings;
 
 #[cfg(test)]
@@ -49,5 +50,6 @@ pub use access::{Access, AccessError};
 pub use context::{Context, Readiness};
 pub use routes::router;
 pub use server::{Peer, Server, ServerError};
-pub use settings::{Settings, TlsFiles};
+pub use settings::{Settings, TlsFiles, TraceSettings};
 pub use target_files::{LEFT_OUT_SHOWN_MAX, TargetFile, TargetFiles};
+pub use traces::{GrpcServer, TraceIntake};

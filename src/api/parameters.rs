@@ -12,6 +12,9 @@ const QUERY_BYTES_MAX: usize = 16 << 10;
 /// In a route's list of parameters: any `label.NAME`.
 pub(super) const ANY_LABEL: &str = "label.*";
 
+/// In a route's list of parameters: any `attr.NAME`.
+pub(super) const ANY_ATTRIBUTE: &str = "attr.*";
+
 /// Parameters that may be given several times, as Alertmanager (the first) and Jaeger have them.
 const REPEATED: [&str; 4] = ["filter", "tag", "tags", "traceID"];
 
@@ -38,7 +41,10 @@ impl Parameters {
                 return Err(Problem::parameter(&name, "is not UTF-8"));
             }
             let is_label = name.strip_prefix("label.").is_some_and(|n| !n.is_empty());
-            let is_known = known.contains(&&*name) || is_label && known.contains(&ANY_LABEL);
+            let is_attribute = name.strip_prefix("attr.").is_some_and(|n| !n.is_empty());
+            let is_known = known.contains(&&*name)
+                || is_label && known.contains(&ANY_LABEL)
+                || is_attribute && known.contains(&ANY_ATTRIBUTE);
             if !is_known {
                 let expected = if known.is_empty() {
                     "this address takes none".to_owned()
@@ -77,6 +83,13 @@ impl Parameters {
         self.0
             .iter()
             .filter_map(|(n, value)| Some((n.strip_prefix("label.")?, value.as_str())))
+    }
+
+    /// Pairs of `attr.NAME=VALUE`.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter_map(|(n, value)| Some((n.strip_prefix("attr.")?, value.as_str())))
     }
 
     /// A parameter as a moment.

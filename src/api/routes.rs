@@ -19,10 +19,14 @@ use tower_http::{
 };
 
 use super::{
-    Access, Context, Settings, access::Permission, agents, alertmanager, alerts, care,
-    context::Edge, guard, jaeger, notifications, observe, openapi, own_metrics,
-    parameters::ANY_LABEL, problem::Problem, push, reports, rules, samples, series, silences,
-    snapshot, tempo,
+    Access, Context, Settings,
+    access::Permission,
+    agents, alertmanager, alerts, care,
+    context::Edge,
+    guard, jaeger, notifications, observe, openapi, own_metrics,
+    parameters::{ANY_ATTRIBUTE, ANY_LABEL},
+    problem::Problem,
+    push, reports, rules, samples, series, silences, snapshot, tempo, traces,
 };
 
 /// One method of one path.
@@ -47,6 +51,8 @@ const AGENT: &str = "/api/v1/agents/{agent_id}";
 const RULES: &str = "/api/v1/rules";
 const RULE: &str = "/api/v1/rules/{name}";
 const SILENCES: &str = "/api/v1/silences";
+const TRACE: &str = "/api/v1/traces/{trace_id}";
+const TRACE_PIN: &str = "/api/v1/traces/{trace_id}/pin";
 
 fn reading<H: Handler<T, Arc<Edge>>, T: 'static>(
     path: &'static str,
@@ -86,7 +92,7 @@ fn open<H: Handler<T, Arc<Edge>>, T: 'static>(path: &'static str, handler: H) ->
 
 /// All routes.
 pub(super) fn table() -> Vec<Route> {
-    use Permission::{Admin, Ingest};
+    use Permission::{Admin, Ingest, IngestSpans};
     vec![
         open("/healthz", care::healthz),
         open("/readyz", care::readyz),
@@ -315,6 +321,71 @@ pub(super) fn table() -> Vec<Route> {
             "/tempo/api/v2/search/tag/{tag}/values",
             &tempo::VALUE_PARAMETERS,
             tempo::tag_values_v2,
+        ),
+        writing(
+            Method::POST,
+            "/v1/traces",
+            IngestSpans,
+            post(traces::otlp_traces),
+        ),
+        writing(
+            Method::POST,
+            "/v1/logs",
+            IngestSpans,
+            post(traces::otlp_logs),
+        ),
+        writing(
+            Method::POST,
+            "/api/v2/spans",
+            IngestSpans,
+            post(traces::zipkin_spans),
+        ),
+        reading("/api/v1/traces", &traces::LIST_PARAMETERS, traces::list),
+        reading(
+            "/api/v1/spans/open",
+            &["agent_id", "service", "operation", ANY_ATTRIBUTE],
+            traces::open_spans,
+        ),
+        reading(
+            "/api/v1/traces/profile",
+            &traces::PROFILE_PARAMETERS,
+            traces::profile,
+        ),
+        reading(TRACE, &["format"], traces::show),
+        reading(
+            "/api/v1/traces/{trace_id}/analysis",
+            &["format"],
+            traces::analysis,
+        ),
+        reading(
+            "/api/v1/traces/{trace_id}/compare",
+            &["with", "format"],
+            traces::compare,
+        ),
+        writing(Method::PUT, TRACE_PIN, Admin, put(traces::pin)),
+        writing(Method::DELETE, TRACE_PIN, Admin, delete(traces::unpin)),
+        writing(
+            Method::POST,
+            "/api/v1/traces/{trace_id}/spans",
+            IngestSpans,
+            post(traces::start),
+        ),
+        writing(
+            Method::POST,
+            "/api/v1/traces/{trace_id}/spans/{span_id}/finish",
+            IngestSpans,
+            post(traces::finish),
+        ),
+        writing(
+            Method::POST,
+            "/api/v1/traces/{trace_id}/spans/{span_id}/logs",
+            IngestSpans,
+            post(traces::log),
+        ),
+        reading(
+            "/api/v1/agent-graph",
+            &["from", "to", "at", "limit"],
+            traces::agent_graph,
         ),
         reading("/api/v1/status", &[], care::status),
         Route {

@@ -36,6 +36,19 @@ pub struct Settings {
     pub body_timeout_ms: u64,
     /// Samples that one query may return (`samples_per_query_max`, 5,000,000).
     pub samples_per_query_max: usize,
+    /// Spans (`[traces]`).
+    pub traces: TraceSettings,
+}
+
+/// How spans are taken in (`[traces]` of the configuration).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// The attribute that names a span's agent, before all others (`agent_attribute`, none).
+    pub agent_attribute: Option<String>,
+    /// File of prices in place of the built-in ones (`prices_file`).
+    pub prices_file: Option<PathBuf>,
+    /// Where OTLP over gRPC is taken (`otlp_grpc_listen`, nowhere).
+    pub otlp_grpc_listen: Option<SocketAddr>,
 }
 
 impl Default for Settings {
@@ -52,6 +65,7 @@ impl Default for Settings {
             header_timeout_ms: 10_000,
             body_timeout_ms: 30_000,
             samples_per_query_max: 5_000_000,
+            traces: TraceSettings::default(),
         }
     }
 }

@@ -60,6 +60,36 @@ impl<'a> Texts<'a> {
         self.text(&[key], bytes_max)
     }
 
+    /// A text that must be there and not be empty.
+    pub(super) fn required(&mut self, key: &'static str, bytes_max: usize) -> Option<String> {
+        if self.any(&[key]).is_none() {
+            self.fault(key, "is missing");
+            return None;
+        }
+        let text = self.text(&[key], bytes_max)?;
+        if text.is_empty() {
+            self.fault(key, "must not be empty");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A time to the nanosecond where it is RFC 3339; nanoseconds since the epoch.
+    pub(super) fn nanoseconds(&mut self, key: &'static str, now: Timestamp) -> Option<i64> {
+        let time = self.time(&[key], now)?;
+        let text = self.any(&[key]).and_then(|(_, value)| value.as_str());
+        let exact = text.and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
+        let exact = exact.and_then(|time| time.timestamp_nanos_opt());
+        let number = self.any(&[key]).and_then(|(_, value)| value.as_f64());
+        // A number of seconds has microseconds, not more, in 64 bits.
+        let number = number.map(|seconds| (seconds * 1e6).round() as i64 * 1_000);
+        Some(
+            exact
+                .or(number)
+                .unwrap_or_else(|| time.as_millis().saturating_mul(1_000_000)),
+        )
+    }
+
     /// The same under one of several keys.
     pub(super) fn text(&mut self, keys: &[&'static str], bytes_max: usize) -> Option<String> {
         let (key, value) = self.any(keys)?;

@@ -6,6 +6,7 @@ mod demo;
 mod discovery;
 mod error;
 mod folder;
+mod intake;
 mod logging;
 mod registrations;
 mod rounds;

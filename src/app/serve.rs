@@ -9,6 +9,7 @@ use super::{
     StartError,
     alerting::{self, Evaluation, RuleFiles},
     discovery::Discovery,
+    intake::trace_intake,
     logging, rounds,
     signals::EndSignals,
 };
@@ -78,6 +79,7 @@ impl Running {
             metrics: Arc::clone(&metrics),
             policy: config.store.policy.clone(),
             limits: config.store.limits.clone(),
+            traces: trace_intake(&config.api.traces)?,
             ledger: Arc::new(ContactLedger::new()),
             started,
             ready: readiness,
@@ -90,6 +92,7 @@ impl Running {
             "http"
         };
         let address = server.local_addr();
+        let grpc = grpc_server(&context, &config.api).await?;
         let router = api::router(context, &config.api, access);
 
         let shutdown = CancellationToken::new();

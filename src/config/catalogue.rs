@@ -255,6 +255,69 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Alerts are kept for so long after they resolved."
     ),
     setting!(
+        "traces.retention",
+        duration(60 * MINUTE_MS, 100 * YEAR_MS),
+        store.traces.retention_ms as i64,
+        "Traces are kept for so long after they came, whole, an hour of them at a time."
+    ),
+    setting!(
+        "traces.keep_errors",
+        duration(0, 100 * YEAR_MS),
+        store.traces.errors_ms as i64,
+        "Traces with a failed span are kept for so long, if that is longer. Pinned traces are kept in any case."
+    ),
+    setting!(
+        "traces.retention_size",
+        size(0, 1024 * TIB),
+        store.traces.bytes as u64,
+        "Spans may take so much of the file; beyond it the oldest hours are deleted early, but for pinned traces. 0 sets no limit."
+    ),
+    setting!(
+        "traces.agent_attribute",
+        text("text"),
+        |d| d.config.api.traces.agent_attribute.clone(),
+        |d, text| {
+            no_control_characters(text)?;
+            d.config.api.traces.agent_attribute = Some(text.to_owned());
+            Ok(())
+        },
+        "Attribute of a span or of its resource that names its agent, before all that longwatch knows."
+    ),
+    setting!(
+        "traces.prices_file",
+        text("path"),
+        |d| d.config.api.traces.prices_file.as_deref().map(path_text),
+        |d, text| {
+            d.config.api.traces.prices_file = Some(text.into());
+            Ok(())
+        },
+        "File of prices of tokens, in place of the built-in table."
+    ),
+    setting!(
+        "traces.otlp_grpc_listen",
+        text("IP address and port"),
+        |d| d
+            .config
+            .api
+            .traces
+            .otlp_grpc_listen
+            .map(|address| address.to_string()),
+        |d, text| {
+            let address = text.parse::<SocketAddr>().map_err(|_| {
+                format!("`{text}` is not an IP address and port, such as 127.0.0.1:4317")
+            })?;
+            d.config.api.traces.otlp_grpc_listen = Some(address);
+            Ok(())
+        },
+        "Where OTLP over gRPC is taken, e.g. 127.0.0.1:4317. Nowhere unless set; OTLP over HTTP is at /v1/traces in any case."
+    ),
+    setting!(
+        "traces.head_size",
+        size(MIB, 64 * GIB),
+        store.traces.head_bytes_max as usize,
+        "Spans in memory that are packed into blocks."
+    ),
+    setting!(
         "storage.cache_size",
         size(MIB, TIB),
         store.cache_bytes as usize,
@@ -711,7 +774,7 @@ mod tests {
                 Kind::Switch(field) => (!(field.get)(&defaults)).to_string(),
                 Kind::Texts(_) => "one,two".to_owned(),
                 Kind::Text(..) => match setting.name {
-                    "http.listen" => "[::1]:99".to_owned(),
+                    "http.listen" | "traces.otlp_grpc_listen" => "[::1]:99".to_owned(),
                     "log.level" => "trace".to_owned(),
                     "log.format" => "json".to_owned(),
                     "notify.external_url" | "notify.heartbeat_url" => "http://h/".to_owned(),
@@ -758,6 +821,8 @@ mod tests {
             ("limits.series_total", "1e6"),
             ("http.body_size_max", "1B"),
             ("http.listen", "localhost:80"),
+            ("traces.otlp_grpc_listen", "4317"),
+            ("traces.agent_attribute", "a\nb"),
             ("http.insecure", "yes"),
             ("host.agent_id", ".."),
             ("log.level", "loud"),

@@ -273,7 +273,7 @@ impl Committer {
         let catalog = Arc::clone(&moment.catalog);
         let times = Times { commit: now, clock };
         let refusal = self.reserve.refusal();
-        let spans = SpanDraft::new(moment.traces.clone(), &shared.recent_traces);
+        let spans = SpanDraft::new(moment.traces.clone(), &shared.recent_traces, now);
         let mut draft = Draft::new(
             &shared.settings,
             &shared.metrics,

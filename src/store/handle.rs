@@ -154,6 +154,20 @@ pub struct Store {
     facts: Arc<file::FileFacts>,
 }
 
+/// Spans that wait to be made durable.
+#[derive(Debug)]
+pub struct SpanTicket(oneshot::Receiver<Result<SpansAppended, WriteError>>);
+
+impl SpanTicket {
+    /// Waits until they are on disk and visible to every later view.
+    ///
+    /// # Errors
+    /// [`WriteError`]: no span was taken. Single spans that are refused are in the answer.
+    pub async fn done(self) -> Result<SpansAppended, WriteError> {
+        self.0.await.map_err(|_| WriteError::Closing)?
+    }
+}
+
 /// One immutable moment of the file.
 pub type View = Arc<dyn History>;
 
@@ -279,25 +293,11 @@ impl Store {
         Ok(answer)
     }
 
-    /// Makes ended spans durable; returns when they are on disk and visible to every later view.
+    /// Encodes ended spans, which takes the processor for some microseconds each, and queues them to be made durable.
     ///
     /// # Errors
-    /// [`WriteError`]: no span was taken. Single spans that are refused are in the answer.
-    pub async fn append_spans(&self, append: SpanAppend) -> Result<SpansAppended, WriteError> {
-        let answer = self.enqueue_spans(append)?;
-        answer.await.map_err(|_| WriteError::Closing)?
-    }
-
-    /// The same for threads outside of the runtime.
-    pub fn append_spans_blocking(&self, append: SpanAppend) -> Result<SpansAppended, WriteError> {
-        let answer = self.enqueue_spans(append)?;
-        answer.blocking_recv().map_err(|_| WriteError::Closing)?
-    }
-
-    fn enqueue_spans(
-        &self,
-        mut append: SpanAppend,
-    ) -> Result<oneshot::Receiver<Result<SpansAppended, WriteError>>, WriteError> {
+    /// [`WriteError`]: no span was taken.
+    pub fn submit_spans(&self, mut append: SpanAppend) -> Result<SpanTicket, WriteError> {
         let contacts = std::mem::take(&mut append.contacts).into_iter();
         let contacts = contacts.map(|contact| self.prepare(contact)).collect();
         let prepared = traces::prepare(&self.shared, append, contacts);
@@ -310,7 +310,16 @@ impl Store {
                     self.shared.metrics.reject_spans("queue_full", spans);
                 }
             })?;
-        Ok(answer)
+        Ok(SpanTicket(answer))
+    }
+
+    /// Makes ended spans durable, for threads outside of the runtime.
+    ///
+    /// # Errors
+    /// [`WriteError`]: no span was taken. Single spans that are refused are in the answer.
+    pub fn append_spans_blocking(&self, append: SpanAppend) -> Result<SpansAppended, WriteError> {
+        let SpanTicket(answer) = self.submit_spans(append)?;
+        answer.blocking_recv().map_err(|_| WriteError::Closing)?
     }
 
     /// Changes spans that have not ended, or what is kept of traces; `contacts` are those of the agents.

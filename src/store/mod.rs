@@ -58,7 +58,9 @@ pub use alerting::{Change, Changed, ExternalAlert, Observation, RULES_MAX};
 pub use compact::{CompactReport, CompactStep, compact};
 pub use copies::{inspect, open_copy, snapshot_file};
 pub use error::{Condition, OpenError, WriteError};
-pub use handle::{Append, Appended, Registered, Rejected, Store, StoreStatus, Urgency, View};
+pub use handle::{
+    Append, Appended, Registered, Rejected, SpanTicket, Store, StoreStatus, Urgency, View,
+};
 pub use head::FUTURE_MS_LIMIT;
 pub use quarantine::Quarantined;
 pub use settings::Settings;

@@ -119,7 +119,7 @@ pub(super) fn bounded(time_ns: i64) -> i64 {
 }
 
 impl<'a> Forest<'a> {
-    /// The trees of these spans, in whatever order they come. Every span is in it exactly once, but for duplicates and
+    /// The trees of these spans, of one trace or of several, in whatever order they come. Every span is in it exactly once, but for duplicates and
     /// versions that a later one stands for. Takes n log n steps.
     pub fn new(spans: impl IntoIterator<Item = &'a Span>) -> Self {
         let Kept {

@@ -22,6 +22,8 @@ mod waterfall;
 #[cfg(test)]
 mod conformance_tests;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;

@@ -709,6 +709,7 @@ fn title(section: &str) -> &'static str {
         "" => "Above all sections",
         "http" => "The HTTP server",
         "storage" => "The database file",
+        "traces" => "Traces",
         "limits" => "Limits on what is taken in",
         "collect" => "Collection from agents",
         "host" => "This host as an agent",

@@ -170,7 +170,7 @@ token = 'token-{i}-0123456789'
             Permission::Read => &[0, 3],
             // What is no agent's own is not for a token that is bound to one.
             Permission::Ingest if !path.contains("/agents/") => &[1, 3],
-            Permission::Ingest => &[1, 2, 3],
+            Permission::Ingest | Permission::IngestSpans => &[1, 2, 3],
             Permission::Admin => &[3],
         };
         for token in 0..entries.len() {

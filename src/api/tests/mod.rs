@@ -19,12 +19,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::{Access, Context, Peer, Readiness, Settings, TargetFiles, router};
+use super::{Access, Context, Peer, Readiness, Settings, TargetFiles, TraceIntake, router};
 use crate::{
     collect::ContactLedger,
-    ingest,
-    model::{Clock, Limits, ManualClock, Policy, Timestamp},
-    store::{self, SpanAppend, Store},
+    ingest::{self, SpanLimits},
+    model::{Clock, Limits, ManualClock, Policy, PriceTable, Timestamp},
+    store::{self, Store},
     telemetry::OwnMetrics,
 };
 
@@ -73,6 +73,11 @@ impl Edge {
             metrics: Arc::clone(&metrics),
             policy: Policy::default(),
             limits: Limits::default(),
+            traces: TraceIntake {
+                agent_attribute: None,
+                prices: Arc::new(PriceTable::built_in()),
+                limits: SpanLimits::default(),
+            },
             ledger: Arc::new(ContactLedger::default()),
             started: start,
             ready: readiness,
@@ -107,16 +112,14 @@ impl Edge {
         self.send(request("DELETE", uri, Body::empty())).await
     }
 
-    /// Makes the spans of a document of OTLP durable.
+    /// Sends a document of OTLP in JSON, of which every span is taken.
     async fn append_otlp(&self, document: &[u8]) {
-        let received = ingest::parse_otlp_json(document, &ingest::SpanLimits::default()).unwrap();
-        assert_eq!(received.rejected, 0, "{:?}", received.errors);
-        let mut spans = received.spans;
-        ingest::resolve_agents(&mut spans, None);
-        let count = spans.len();
-        let contacts = Vec::new();
-        let appended = self.store.append_spans(SpanAppend { spans, contacts });
-        assert_eq!(appended.await.unwrap().accepted, count);
+        let mut sent = request("POST", "/v1/traces", document.to_vec());
+        let json = "application/json".parse().unwrap();
+        sent.headers_mut().insert(header::CONTENT_TYPE, json);
+        let answer = self.send(sent).await.json(200);
+        let rejected = answer.pointer("/partialSuccess/rejectedSpans");
+        assert!(rejected.is_none_or(|number| number == "0"), "{answer}");
     }
 
     fn advance(&self, seconds: i64) {

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::{
-    Received,
+    Received, SPAN_ERRORS_MAX,
     limits::{NESTING_MAX, SpanLimits},
     words::{Words, cut},
 };
@@ -69,6 +69,11 @@ impl<'l> Intake<'l> {
                 self.received.reject(&what, &reason);
             }
         }
+    }
+
+    /// Whether the reason of one more rejection is kept. Where in the body it stands is costly to say.
+    pub(super) fn keeps_reasons(&self) -> bool {
+        self.received.errors.len() < SPAN_ERRORS_MAX
     }
 
     /// Whether the body may have one span more.
@@ -182,11 +187,11 @@ impl<'l> Intake<'l> {
         span.flags = told.flags;
         span.resource = Arc::clone(resource);
         span.scope = Arc::clone(scope);
-        self.understand(span)
+        Self::understand(span)
     }
 
     /// Understands what clients, and longwatch itself, say by attributes. Every format ends here.
-    pub(super) fn understand(&mut self, mut span: Span) -> Result<Span, String> {
+    pub(super) fn understand(mut span: Span) -> Result<Span, String> {
         if span.attributes.text("logfire.span_type") == Some("pending_span") {
             span = pending(span)?;
         }

@@ -12,7 +12,7 @@ use super::{
     intake::Intake,
     json_body::JsonBody,
     json_fields::{Scalar, Text, list, whole},
-    tags::{nanoseconds, pair, parent_id, span_id, trace_id, understand_tags},
+    tags::{nanoseconds, pair, parent_id, shown_id, span_id, trace_id, understand_tags},
 };
 use crate::{
     ingest::BodyError,
@@ -44,8 +44,8 @@ pub fn parse_jaeger_json(body: &[u8], limits: &SpanLimits) -> Result<Received, B
             intake.check_count()?;
             let mut id = None;
             let span = intake.check_size(part.get().len()).and_then(|()| {
-                let told = body.part::<JaegerSpan<'_>>(part)?;
-                id = Some(told.span_id.0.chars().take(32).collect::<String>());
+                let told = body.part::<JaegerSpan<'_>>(part, intake.keeps_reasons())?;
+                id = Some(shown_id(&told.span_id.0));
                 span(&mut intake, told, &processes)
             });
             intake.take(id.filter(|_| span.is_err()), span);
@@ -131,7 +131,7 @@ fn span(
         (None, None) => Arc::default(),
     };
     understand_tags(&mut span);
-    intake.understand(span)
+    Intake::understand(span)
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::words::cut;
 use crate::ingest::BodyError;
 
 /// A body of JSON.
@@ -40,13 +41,21 @@ impl<'a> JsonBody<'a> {
         }
     }
 
-    /// One part of the document, or what is wrong with it, and where.
-    pub(super) fn part<T: Deserialize<'a>>(self, part: &'a RawValue) -> Result<T, String> {
+    /// One part of the document, or what is wrong with it, and where if that is asked for: it is counted from the
+    /// beginning of the body, and a body may hold many bad parts.
+    pub(super) fn part<T: Deserialize<'a>>(
+        self,
+        part: &'a RawValue,
+        with_place: bool,
+    ) -> Result<T, String> {
         let text = part.get();
         if !text.starts_with('{') {
             return Err("it is no object".to_owned());
         }
         serde_json::from_str(text).map_err(|error| {
+            if !with_place {
+                return String::new();
+            }
             let start = (text.as_ptr() as usize).saturating_sub(self.0.as_ptr() as usize);
             let lines_before = text.split_inclusive('\n').take(error.line() - 1);
             let at = start + lines_before.map(str::len).sum::<usize>() + error.column();
@@ -56,11 +65,15 @@ impl<'a> JsonBody<'a> {
     }
 }
 
+/// Bytes of a message that are kept; it may show a text of the body.
+const REASON_BYTES_MAX: usize = 200;
+
 /// What serde_json says, without the place.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(at) if error.line() > 0 => text[..at].to_owned(),
-        _ => text,
-    }
+    let without_place = match text.rfind(" at line ") {
+        Some(at) if error.line() > 0 => &text[..at],
+        _ => &text,
+    };
+    cut(without_place, REASON_BYTES_MAX).to_owned()
 }

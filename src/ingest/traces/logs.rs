@@ -63,7 +63,8 @@ pub fn parse_otlp_logs_json(body: &[u8], limits: &SpanLimits) -> Result<Received
     for group in document.resource_logs {
         records.resource(group.resource.map(OtlpResource::from));
         for record in group.scope_logs.into_iter().flat_map(|s| s.log_records) {
-            records.take(body.part::<JsonRecord>(record).map(LogRecord::from))?;
+            let record = body.part::<JsonRecord>(record, records.keeps_reasons());
+            records.take(record.map(LogRecord::from))?;
         }
     }
     Ok(records.received)
@@ -91,6 +92,10 @@ impl<'l> Records<'l> {
         self.resource = Intake::new(self.limits).resource(told.unwrap_or_default(), "");
     }
 
+    fn keeps_reasons(&self) -> bool {
+        self.received.errors.len() < SPAN_ERRORS_MAX
+    }
+
     fn take(&mut self, record: Result<LogRecord, String>) -> Result<(), BodyError> {
         let at = self.met;
         self.met += 1;
@@ -99,9 +104,9 @@ impl<'l> Records<'l> {
                 "the body has more than {at} log records; send them in parts"
             )));
         }
-        if let Err(reason) = record.and_then(|record| self.record(record)) {
+        if let Err(reason) = record.and_then(|record| self.record(&record)) {
             self.received.rejected += 1;
-            if self.received.errors.len() < SPAN_ERRORS_MAX {
+            if self.keeps_reasons() {
                 let error = format!("log record {at}: {reason}");
                 self.received.errors.push(error);
             }
@@ -109,7 +114,7 @@ impl<'l> Records<'l> {
         Ok(())
     }
 
-    fn record(&mut self, record: LogRecord) -> Result<(), String> {
+    fn record(&mut self, record: &LogRecord) -> Result<(), String> {
         let is_stop = match text(record.attributes.iter().find_map(|pair| {
             let is_event = pair.key == PARTIAL_EVENT;
             is_event.then_some(pair.value.as_ref())?

@@ -23,6 +23,9 @@ use crate::{
 pub fn parse_otlp_protobuf(body: &[u8], limits: &SpanLimits) -> Result<Received, BodyError> {
     let mut intake = Intake::new(limits);
     each_group(body, |group| {
+        if group.scoped.is_empty() {
+            return Ok(());
+        }
         let first = intake.received.spans.len();
         let resource = intake.resource(
             group.resource.clone().unwrap_or_default(),

@@ -42,7 +42,8 @@ pub fn parse_otlp_json(body: &[u8], limits: &SpanLimits) -> Result<Received, Bod
                 intake.check_count()?;
                 let mut id = None;
                 let span = intake.check_size(part.get().len()).and_then(|()| {
-                    let told = OtlpSpan::from(body.part::<JsonSpan>(part)?);
+                    let told = body.part::<JsonSpan>(part, intake.keeps_reasons())?;
+                    let told = OtlpSpan::from(told);
                     id = Some(hex(&told.span_id));
                     intake.otlp_span(told, &resource, &scope)
                 });

@@ -31,14 +31,10 @@ impl Received {
 
     /// What the sender should know, in a line; empty where all was taken as sent.
     pub fn message(&self) -> String {
-        let mut parts = Vec::new();
-        if self.rejected > 0 {
-            let more = self.rejected.saturating_sub(self.errors.len());
-            let mut text = self.errors.join("; ");
-            if more > 0 {
-                text.push_str(&format!("; and {more} more"));
-            }
-            parts.push(text);
+        let mut parts = self.errors.clone();
+        let more = self.rejected.saturating_sub(self.errors.len());
+        if more > 0 {
+            parts.push(format!("and {more} more"));
         }
         if self.cut > 0 {
             parts.push(format!("{} texts were too long and are cut", self.cut));

@@ -25,6 +25,12 @@ fn number(text: &str, digits_max: usize) -> Option<u128> {
     is_hex.then(|| u128::from_str_radix(text, 16).ok())?
 }
 
+/// An id as messages show it, whatever it is.
+pub(super) fn shown_id(text: &str) -> String {
+    let visible = text.chars().filter(char::is_ascii_graphic);
+    visible.take(32).collect()
+}
+
 /// A trace's id of 32 digits or fewer.
 pub(super) fn trace_id(text: &str) -> Result<TraceId, String> {
     number(text, 32).and_then(TraceId::new).ok_or_else(|| {
@@ -34,8 +40,8 @@ pub(super) fn trace_id(text: &str) -> Result<TraceId, String> {
 
 /// A span's id of 16 digits or fewer.
 pub(super) fn span_id(text: &str) -> Result<SpanId, String> {
-    optional_span_id(text)
-        .flatten()
+    number(text, 16)
+        .and_then(|number| SpanId::new(number as u64))
         .ok_or_else(|| "its id is not 1 to 16 hexadecimal digits, one of them not 0".to_owned())
 }
 
@@ -44,12 +50,8 @@ pub(super) fn parent_id(text: &str) -> Result<Option<SpanId>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    optional_span_id(text).ok_or_else(|| "its parent's id is not hexadecimal".to_owned())
-}
-
-fn optional_span_id(text: &str) -> Option<Option<SpanId>> {
-    let number = u64::try_from(number(text, 16)?).ok()?;
-    Some(SpanId::new(number))
+    let number = number(text, 16).ok_or("its parent's id is not 1 to 16 hexadecimal digits")?;
+    Ok(SpanId::new(number as u64))
 }
 
 /// Nanoseconds of microseconds.

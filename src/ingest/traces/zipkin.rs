@@ -12,7 +12,7 @@ use super::{
     intake::Intake,
     json_body::JsonBody,
     json_fields::{Tags, Text, list, whole},
-    tags::{nanoseconds, pair, parent_id, span_id, trace_id, understand_tags},
+    tags::{nanoseconds, pair, parent_id, shown_id, span_id, trace_id, understand_tags},
 };
 use crate::{
     ingest::BodyError,
@@ -39,8 +39,8 @@ pub fn parse_zipkin(body: &[u8], limits: &SpanLimits) -> Result<Received, BodyEr
         intake.check_count()?;
         let mut id = None;
         let span = intake.check_size(part.get().len()).and_then(|()| {
-            let told = body.part::<ZipkinSpan<'_>>(part)?;
-            id = Some(told.id.0.chars().take(32).collect::<String>());
+            let told = body.part::<ZipkinSpan<'_>>(part, intake.keeps_reasons())?;
+            id = Some(shown_id(&told.id.0));
             span(&mut intake, told, &mut resources)
         });
         intake.take(id.filter(|_| span.is_err()), span);
@@ -114,7 +114,7 @@ fn span(
     }
     span.resource = resource(intake, told.local_endpoint.unwrap_or_default(), resources);
     understand_tags(&mut span);
-    intake.understand(span)
+    Intake::understand(span)
 }
 
 fn resource(

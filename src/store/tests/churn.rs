@@ -365,7 +365,7 @@ fn a_row_that_waited_while_series_left_finds_its_series() {
         clock: now,
     };
     let recent = parking_lot::Mutex::default();
-    let spans = SpanDraft::new(LiveTraces::default(), &recent);
+    let spans = SpanDraft::new(LiveTraces::default(), &recent, now);
     let mut draft = Draft::new(&settings, &metrics, times, Arc::new(catalog), spans, None);
     let mut past = Past {
         liveness: &mut |_| Liveness::default(),

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        AttributeValue, DAY_MS, ManualClock, Span, SpanEvent, SpanFilter, SpanId, SpanStatus,
-        Timestamp, TraceHistory, TraceId, TraceQuery, Window, own_attributes,
+        AttributeValue, DAY_MS, ManualClock, PriceTable, Span, SpanEvent, SpanFilter, SpanId,
+        SpanStatus, Timestamp, TraceHistory, TraceId, TraceQuery, Window, own_attributes,
     },
     store::{
         Kept, Settings, SpanAppend, SpanChange, SpanChanged, Store, TracePin, retention,
@@ -294,6 +294,7 @@ fn an_open_span_is_there_at_once_and_ends_once() {
         attributes: [("answer".into(), AttributeValue::Int(42))]
             .into_iter()
             .collect(),
+        prices: Arc::new(PriceTable::default()),
     };
     let SpanChanged::Span(ended) = change(&store, finish.clone()) else {
         panic!()
@@ -458,11 +459,13 @@ fn operations_are_known_as_long_as_their_traces() {
 }
 
 #[test]
-fn spans_of_the_future_and_of_long_ago_are_refused_alone() {
-    let store = open(&SimulatedDisk::default(), Settings::default());
+fn spans_of_the_future_are_refused_alone_and_old_ones_are_kept_from_when_they_come() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let disk = SimulatedDisk::default();
+    let store = open_with(&disk, Settings::default(), Arc::clone(&clock));
     let spans = vec![
         span(1, 2, 0, 3_600_000, 5),
-        span(1, 3, 0, -8 * DAY_MS, 5),
+        span(1, 3, 0, -800 * DAY_MS, 5),
         span(1, 4, 0, 0, 5),
     ];
     let appended = store
@@ -471,11 +474,14 @@ fn spans_of_the_future_and_of_long_ago_are_refused_alone() {
             contacts: Vec::new(),
         })
         .unwrap();
-    assert_eq!(appended.accepted, 1);
-    let reasons: Vec<_> = appended
+    assert_eq!(appended.accepted, 2);
+    let refused: Vec<_> = appended
         .rejected
         .iter()
-        .map(|r| (r.span_id.as_u64(), r.reason.contains("retention")))
+        .map(|r| (r.span_id.as_u64(), r.reason.contains("ahead")))
         .collect();
-    assert_eq!(reasons, [(2, false), (3, true)]);
+    assert_eq!(refused, [(2, true)]);
+    store.checkpoint_blocking().unwrap();
+    apply_retention(&store.shared).unwrap();
+    assert_eq!(ids(&*store.view(), SpanFilter::default()), [1]);
 }

@@ -44,9 +44,7 @@ impl SpanChunk {
             agent: AgentNo::NONE,
             header,
             body,
-            traces: traces
-                .map(|(id, part)| (id, super::hour_of(part.start_ns), part))
-                .collect(),
+            traces: traces.map(|(id, part)| (id, 0, part)).collect(),
             operations: OnceLock::new(),
         }
     }

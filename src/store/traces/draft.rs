@@ -11,12 +11,15 @@ use redb::WriteTransaction;
 use super::{
     LiveTraces, PreparedSpans, RecentTraces, SpanRejection, SpansAppended, TracePin,
     chunk::{SpanChunk, text_bytes},
-    hour_of,
+    hour_at,
     live::{OpenSpan, encode_open, encode_pin},
 };
 use crate::{
     codec::WalWriter,
-    model::{AgentId, Attributes, Contact, Span, SpanEvent, SpanId, SpanStatus, TraceId},
+    model::{
+        AgentId, Attributes, Contact, PriceTable, Span, SpanEvent, SpanId, SpanStatus, Timestamp,
+        TraceId, price,
+    },
     store::{
         WriteError,
         draft::{Draft, Past, Prepared},
@@ -52,6 +55,8 @@ pub enum SpanChange {
         message: String,
         /// Attributes to add.
         attributes: Attributes,
+        /// What its tokens cost, if it is an inference.
+        prices: Arc<PriceTable>,
     },
     /// Something happened within an open span.
     Log {
@@ -121,16 +126,23 @@ pub(in crate::store) struct SpanDraft<'a> {
     /// Memory as it will be, but for the new chunks.
     live: LiveTraces,
     recent: &'a Mutex<RecentTraces>,
+    /// The hour of the commit.
+    now: i32,
     chunks: Vec<Arc<SpanChunk>>,
     open_rows: BTreeSet<(TraceId, SpanId)>,
     pin_rows: BTreeSet<TraceId>,
 }
 
 impl<'a> SpanDraft<'a> {
-    pub(in crate::store) fn new(live: LiveTraces, recent: &'a Mutex<RecentTraces>) -> Self {
+    pub(in crate::store) fn new(
+        live: LiveTraces,
+        recent: &'a Mutex<RecentTraces>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             live,
             recent,
+            now: hour_at(now),
             chunks: Vec::new(),
             open_rows: BTreeSet::new(),
             pin_rows: BTreeSet::new(),
@@ -197,20 +209,18 @@ impl<'a> SpanDraft<'a> {
         live.heads.push(sequence, self.chunks.iter().cloned());
     }
 
-    /// The hour of a trace: the one that it has, or that of its first span.
-    fn hour(&self, id: TraceId, hours: &HashMap<TraceId, i32>, start_ns: i64) -> i32 {
+    /// The hour of a trace: the one that it has, or this one.
+    fn hour(&self, id: TraceId, hours: &HashMap<TraceId, i32>) -> i32 {
         let mut recent = self.recent.lock();
         let known = recent.hour(id).or_else(|| hours.get(&id).copied());
-        let hour = known
-            .or_else(|| self.live.hour_of(id))
-            .unwrap_or_else(|| hour_of(start_ns));
+        let hour = known.or_else(|| self.live.hour_of(id)).unwrap_or(self.now);
         recent.note(id, hour);
         hour
     }
 
     fn add(&mut self, mut chunk: SpanChunk, hours: &HashMap<TraceId, i32>) {
-        for (id, hour, part) in &mut chunk.traces {
-            *hour = self.hour(*id, hours, part.start_ns);
+        for (id, hour, _) in &mut chunk.traces {
+            *hour = self.hour(*id, hours);
         }
         self.chunks.push(Arc::new(chunk));
     }
@@ -341,6 +351,7 @@ impl Draft<'_> {
                 status,
                 message,
                 attributes,
+                prices,
             } => {
                 let Some(open) = self.spans.close((trace_id, span_id)) else {
                     return Ok(SpanChanged::NotOpen);
@@ -352,6 +363,7 @@ impl Draft<'_> {
                 span.end_ns = Some(end_ns.unwrap_or_else(|| super::nanoseconds(self.clock_now)));
                 span.status = status;
                 span.status_message = message.into();
+                price(std::slice::from_mut(&mut span), &prices);
                 self.end_open(&span, open.hour)?;
                 SpanChanged::Span(Arc::new(span))
             }
@@ -412,7 +424,7 @@ impl Draft<'_> {
                 "there are {OPEN_MAX} open spans already; finish some, or wait until they are closed"
             )));
         }
-        let hour = self.spans.hour(span.trace_id, hours, span.start_ns);
+        let hour = self.spans.hour(span.trace_id, hours);
         let span = Arc::new(span);
         self.spans.put(OpenSpan {
             span: Arc::clone(&span),

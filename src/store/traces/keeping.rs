@@ -26,7 +26,7 @@ use crate::{
 /// How traces are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Traces are kept so long after the hour they belong to; milliseconds (`traces.retention`, 7 d).
+    /// Traces are kept so long after they came; milliseconds (`traces.retention`, 7 d).
     pub retention_ms: i64,
     /// Traces with a failed span are kept so long, if that is longer; milliseconds (`traces.keep_errors`, 0).
     pub errors_ms: i64,

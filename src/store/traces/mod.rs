@@ -41,12 +41,6 @@ const LOG_LEVEL: i32 = 1;
 const BLOCK_LEVEL: i32 = 3;
 
 /// Number of the hour that holds a moment, counted from the epoch.
-fn hour_of(time_ns: i64) -> i32 {
-    // 64 bits of nanoseconds hold about 5 million hours.
-    time_ns.div_euclid(HOUR_NS) as i32
-}
-
-/// The hour that holds a moment.
 fn hour_at(time: Timestamp) -> i32 {
     let hour = time.as_millis().div_euclid(HOUR_NS / 1_000_000);
     hour.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32

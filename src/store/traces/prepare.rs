@@ -1,11 +1,11 @@
 //! What is done on the caller's thread, so that the committer only commits: times are checked, spans encoded, and
 //! traces that were here before looked up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     chunk::{AgentSpans, by_agent},
-    hour_of, nanoseconds,
+    hour_at, nanoseconds,
 };
 use crate::{
     model::{ReadError, Span, SpanId, TraceId, format_duration_ms},
@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// Hours around a span's start in which its trace is looked for. A trace that was silent for longer, with more traces
+/// Hours back from now in which the trace of a span is looked for. A trace that was silent for longer, with more traces
 /// after it than are remembered, goes on in another hour; it is still read as one.
-const HOURS_AROUND: i32 = 6;
+const HOURS_BACK: i32 = 6;
 
 /// Ended spans to be made durable, with the contacts of their agents that they are.
 #[derive(Debug)]
@@ -92,24 +92,18 @@ pub(in crate::store) fn prepare(
     let settings = &shared.settings;
     let now = shared.clock.now();
     let latest = now.plus_millis(settings.future_ms_max.min(FUTURE_MS_LIMIT));
-    let earliest = now.plus_millis(-settings.traces.retention_ms);
     spans.retain(|span| {
-        let reason = if span.start_ns > nanoseconds(latest) {
-            shared.metrics.reject_spans("too_far_ahead", 1);
-            format!(
-                "it begins more than {} ahead of the server's clock ({now})",
-                format_duration_ms(latest.since(now))
-            )
-        } else if span.end_ns.unwrap_or(span.start_ns).max(span.start_ns) < nanoseconds(earliest) {
-            shared.metrics.reject_spans("older_than_retention", 1);
-            format!("it is older than the retention of traces, which begins at {earliest}")
-        } else {
+        if span.start_ns <= nanoseconds(latest) {
             return true;
-        };
+        }
+        shared.metrics.reject_spans("too_far_ahead", 1);
         rejected.push(SpanRejection {
             trace_id: span.trace_id,
             span_id: span.span_id,
-            reason,
+            reason: format!(
+                "it begins more than {} ahead of the server's clock ({now})",
+                format_duration_ms(latest.since(now))
+            ),
         });
         false
     });
@@ -128,25 +122,23 @@ pub(in crate::store) fn known_hours<'a>(
     shared: &Shared,
     spans: impl Iterator<Item = &'a Span>,
 ) -> HashMap<TraceId, i32> {
-    let mut unknown: HashMap<TraceId, i64> = HashMap::new();
+    let mut unknown: HashSet<TraceId> = HashSet::new();
     {
         let recent = shared.recent_traces.lock();
-        for span in spans {
-            if recent.hour(span.trace_id).is_none() {
-                unknown.entry(span.trace_id).or_insert(span.start_ns);
-            }
-        }
+        let ids = spans.map(|span| span.trace_id);
+        unknown.extend(ids.filter(|id| recent.hour(*id).is_none()));
     }
     if unknown.is_empty() {
         return HashMap::new();
     }
     let moment = shared.moment();
+    let now = hour_at(shared.clock.now());
     let mut hours = HashMap::new();
-    for (id, start_ns) in unknown {
-        let known = moment.traces.hour_of(id).map_or_else(
-            || hour_in_file(&moment, id, start_ns),
-            |hour| Ok(Some(hour)),
-        );
+    for id in unknown {
+        let known = moment
+            .traces
+            .hour_of(id)
+            .map_or_else(|| hour_in_file(&moment, id, now), |hour| Ok(Some(hour)));
         match known {
             Ok(hour) => hours.extend(hour.map(|hour| (id, hour))),
             Err(error) => {
@@ -158,18 +150,13 @@ pub(in crate::store) fn known_hours<'a>(
     hours
 }
 
-/// The hour of a trace that has blocks, looked for around a moment.
-pub(super) fn hour_in_file(
-    moment: &Moment,
-    id: TraceId,
-    start_ns: i64,
-) -> Result<Option<i32>, ReadError> {
+/// The hour of a trace that has blocks, looked for in the last hours.
+fn hour_in_file(moment: &Moment, id: TraceId, now: i32) -> Result<Option<i32>, ReadError> {
     guarded(|| {
         let hours = moment.table(tables::SPAN_HOURS)?;
         let traces = moment.table(tables::TRACES)?;
-        let hour = hour_of(start_ns);
-        let around = hour.saturating_sub(HOURS_AROUND)..=hour.saturating_add(HOURS_AROUND);
-        for row in hours.range(around).map_err(|e| backend(&e))? {
+        let lately = now.saturating_sub(HOURS_BACK)..=now;
+        for row in hours.range(lately).map_err(|e| backend(&e))? {
             let hour = row.map_err(|e| backend(&e))?.0.value();
             if traces
                 .get((hour, id.as_u128()))

@@ -7,7 +7,7 @@ use std::{
 
 use redb::{ReadOnlyTable, ReadableTable};
 
-use super::{heads::HeadChunk, hour_at, nanoseconds, packing::key_of};
+use super::{heads::HeadChunk, nanoseconds, packing::key_of};
 use crate::{
     codec::{TraceEntry, TracePart, decode_spans},
     model::{
@@ -242,20 +242,19 @@ impl Moment {
         [heads, open].into_iter().flatten().fold(row.4, i64::min)
     }
 
-    /// Hours in which traces of the window may be, ascending. A trace belongs to the hour of the span of it that came
-    /// first, which mostly is its last one, or another that ended early: its hour may be later than its start's.
+    /// Hours in which traces of the window may be, ascending. The hour of a trace says when it came, not when it was.
     pub(super) fn hours_of(&self, window: Window) -> Result<Vec<i32>, ReadError> {
-        let first = hour_at(window.from);
+        let from_ns = nanoseconds(window.from);
         let to_ns = nanoseconds(window.to).saturating_add(1_000_000);
         let in_file = self.hours_in_file()?.into_iter();
         let mut hours: BTreeSet<i32> = in_file
-            .filter(|(hour, row)| self.first_start(*hour, *row) < to_ns)
+            .filter(|(hour, row)| row.5 >= from_ns && self.first_start(*hour, *row) < to_ns)
             .map(|(hour, _)| hour)
             .collect();
         let heads = self.traces.heads.chunks();
         hours.extend(heads.flat_map(|head| head.chunk.traces.iter().map(|(_, hour, _)| *hour)));
         hours.extend(self.traces.open.values().map(|open| open.hour));
-        Ok(hours.into_iter().filter(|hour| *hour >= first).collect())
+        Ok(hours.into_iter().collect())
     }
 
     /// Hands over the traces of an hour, in as many rounds as memory takes.

@@ -91,7 +91,7 @@ pub struct AgentGraph {
 }
 
 impl AgentGraph {
-    /// Adds the spans of a trace.
+    /// Adds the spans of a trace; those of all traces of a run at once, where links between them are to count.
     pub fn add(&mut self, spans: &[Span]) {
         let mut forest = Forest::new(spans);
         correct_skew(&mut forest);

@@ -6,6 +6,7 @@ mod folded;
 mod json;
 mod record;
 mod report;
+mod text;
 
 pub use call_tree::{CallTree, Frame, FrameNo};
 pub use record::{LabelTimes, Profile, TraceTimes};

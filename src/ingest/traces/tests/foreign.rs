@@ -207,7 +207,7 @@ fn tags_of_jaeger_have_their_types() {
     );
 }
 
-fn partial(event: &str, body: Value) -> Value {
+fn partial(event: &str, body: &Value) -> Value {
     json!({"resourceLogs": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}}]},
         "scopeLogs": [{"logRecords": [{"attributes": [{"key": "partial.event", "value": {"stringValue": event}}], "body": body}]}]}]})
 }
@@ -220,23 +220,23 @@ fn logs(body: &Value) -> ReceivedLogs {
 fn log_records_tell_of_open_spans_or_are_ignored() {
     let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c",
         "spanId":"eee19b7ec3c1b174","startTimeUnixNano":"5","endTimeUnixNano":"9"}]}]}]}"#;
-    let open = logs(&partial("heartbeat", json!({ "stringValue": text })));
+    let open = logs(&partial("heartbeat", &json!({ "stringValue": text })));
     let [PartialEvent::Open(span)] = &open.events[..] else {
         panic!("{open:?}");
     };
     assert!(span.is_open());
     assert_eq!(span.resource.service(), Some("s"));
-    let stopped = logs(&partial("stop", json!({ "stringValue": text })));
+    let stopped = logs(&partial("stop", &json!({ "stringValue": text })));
     assert_eq!(
         stopped.events,
         [PartialEvent::Stopped(span.trace_id, span.span_id)]
     );
-    let bad = logs(&partial("heartbeat", json!({"stringValue": "{"})));
+    let bad = logs(&partial("heartbeat", &json!({"stringValue": "{"})));
     assert_eq!(
         bad.message(),
         "log record 0: its body: line 1, column 1: EOF while parsing an object"
     );
-    let other = logs(&partial("pause", json!(null)));
+    let other = logs(&partial("pause", &json!(null)));
     assert_eq!(
         (other.ignored, other.rejected, other.events.len()),
         (1, 0, 0)

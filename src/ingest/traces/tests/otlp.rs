@@ -11,7 +11,7 @@ fn json(body: &serde_json::Value) -> Result<Received, BodyError> {
 }
 
 /// A body of one span with an id, a start, an end and what is given.
-fn with(more: serde_json::Value) -> serde_json::Value {
+fn with(more: &serde_json::Value) -> serde_json::Value {
     let mut span = serde_json::json!({
         "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "n",
         "startTimeUnixNano": 1_544_712_660_000_000_000_u64, "endTimeUnixNano": "1544712661000000000",
@@ -21,7 +21,7 @@ fn with(more: serde_json::Value) -> serde_json::Value {
     serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
 }
 
-fn one(more: serde_json::Value) -> Span {
+fn one(more: &serde_json::Value) -> Span {
     let mut received = json(&with(more)).unwrap();
     assert_eq!((received.spans.len(), received.rejected), (1, 0));
     received.spans.remove(0)
@@ -72,7 +72,7 @@ fn documents_of_the_specification_are_taken() {
 
 #[test]
 fn json_is_read_leniently() {
-    let span = one(serde_json::json!({
+    let span = one(&serde_json::json!({
         "parentSpanId": null, "kind": "SPAN_KIND_SERVER", "traceState": null, "unknown": [{}],
         "status": {"code": "STATUS_CODE_ERROR", "message": "m"},
         "attributes": [
@@ -111,7 +111,7 @@ fn json_is_read_leniently() {
 
 #[test]
 fn bad_spans_leave_the_others_alone() {
-    let mut body = with(serde_json::json!({}));
+    let mut body = with(&serde_json::json!({}));
     let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
         .as_array_mut()
         .unwrap();
@@ -192,7 +192,7 @@ fn what_exceeds_is_left_out_and_counted() {
     let value = |text: &str| serde_json::json!({ "stringValue": text });
     let link = serde_json::json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174"});
     let list = |inner: serde_json::Value| serde_json::json!({"arrayValue": {"values": [inner]}});
-    let body = with(serde_json::json!({
+    let body = with(&serde_json::json!({
         "name": "nämlich",
         "attributes": [
             {"key": "a", "value": value("ääää")}, {"key": "long", "value": value("")},
@@ -229,7 +229,7 @@ fn what_exceeds_is_left_out_and_counted() {
 fn deep_values_are_cut_or_their_span_is_rejected() {
     let deep = |levels: usize| {
         let value = r#"{"arrayValue":{"values":["#.repeat(levels) + "{}" + &"]}}".repeat(levels);
-        with(serde_json::json!({"attributes": ["HERE"]}))
+        with(&serde_json::json!({"attributes": ["HERE"]}))
             .to_string()
             .replace("\"HERE\"", &format!(r#"{{"key":"a","value":{value}}}"#))
     };
@@ -243,10 +243,10 @@ fn deep_values_are_cut_or_their_span_is_rejected() {
 
 #[test]
 fn open_spans_are_understood() {
-    assert!(one(serde_json::json!({"endTimeUnixNano": "0"})).is_open());
+    assert!(one(&serde_json::json!({"endTimeUnixNano": "0"})).is_open());
     let attribute =
         |key: &str, text: &str| serde_json::json!({"key": key, "value": {"stringValue": text}});
-    let pending = one(serde_json::json!({
+    let pending = one(&serde_json::json!({
         "parentSpanId": "00000000000000aa",
         "attributes": [attribute("logfire.span_type", "pending_span"), attribute("logfire.pending_parent_id", "00000000000000bb")],
     }));
@@ -255,7 +255,7 @@ fn open_spans_are_understood() {
         (SpanId::new(0xaa).unwrap(), SpanId::new(0xbb))
     );
     assert!(pending.is_open() && pending.attributes.is_empty());
-    let root = one(serde_json::json!({
+    let root = one(&serde_json::json!({
         "parentSpanId": "00000000000000aa",
         "attributes": [attribute("logfire.span_type", "pending_span"), attribute("logfire.pending_parent_id", "0000000000000000")],
     }));
@@ -265,22 +265,22 @@ fn open_spans_are_understood() {
 
 #[test]
 fn senders_that_say_nothing_are_told() {
+    use serde_json::json as value;
     let body = |resource: serde_json::Value, attributes: serde_json::Value| {
-        let mut body = with(serde_json::json!({ "attributes": attributes }));
+        let mut body = with(&serde_json::json!({ "attributes": attributes }));
         body["resourceSpans"][0]["resource"] = resource;
         json(&body).map(|received| received.spans.len())
     };
-    use serde_json::json;
-    assert!(body(json!({}), json!([])).is_err());
-    assert_eq!(body(json!(null), json!([])), Ok(1));
-    let agent = json!([{"key": "gen_ai.agent.name", "value": {"stringValue": "a"}}]);
-    assert_eq!(body(json!({"attributes": []}), agent.clone()), Ok(1));
-    assert_eq!(body(json!({"attributes": agent}), json!([])), Ok(1));
+    assert!(body(value!({}), value!([])).is_err());
+    assert_eq!(body(value!(null), value!([])), Ok(1));
+    let agent = value!([{"key": "gen_ai.agent.name", "value": {"stringValue": "a"}}]);
+    assert_eq!(body(value!({"attributes": []}), agent.clone()), Ok(1));
+    assert_eq!(body(value!({"attributes": agent}), value!([])), Ok(1));
 }
 
 #[test]
 fn what_otlp_has_no_field_for_comes_back() {
-    let mut span = one(serde_json::json!({}));
+    let mut span = one(&serde_json::json!({}));
     span.status = SpanStatus::Other("cancelled".into());
     span.is_shared = true;
     span.agent = AgentId::new("planner").unwrap();

@@ -1,0 +1,151 @@
+//! The way of spans from any wire format into the file.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    api::{
+        access::BoundAgent,
+        context::{Context, Edge, blocking},
+        problem::Problem,
+    },
+    ingest::{self, SpanLimits},
+    model::{AgentId, Batch, Contact, PriceTable, Span, Timestamp, price},
+    store::{Append, SpanAppend, SpanChange, Urgency, WriteError},
+};
+
+/// What is told of each span that is taken in.
+#[derive(Clone, Debug)]
+pub struct TraceIntake {
+    /// The attribute that names a span's agent, before all others (`traces.agent_attribute`).
+    pub agent_attribute: Option<String>,
+    /// What tokens cost.
+    pub prices: Arc<PriceTable>,
+    /// Limits on spans.
+    pub limits: SpanLimits,
+}
+
+/// Reasons that an answer lists; the count covers all.
+const REASONS_LISTED_MAX: usize = 20;
+
+/// Spans that were refused after they had been read.
+#[derive(Debug, Default)]
+pub(in crate::api) struct Refused {
+    pub(in crate::api) count: usize,
+    /// The first of the reasons.
+    pub(in crate::api) reasons: Vec<String>,
+}
+
+impl Refused {
+    fn add(&mut self, span: &str, reason: &str) {
+        self.count += 1;
+        if self.reasons.len() < REASONS_LISTED_MAX {
+            self.reasons.push(format!("span {span}: {reason}"));
+        }
+    }
+}
+
+/// Makes spans durable that were read from a wire format, those that have not ended too; says which were refused.
+pub(in crate::api) async fn take(
+    edge: &Arc<Edge>,
+    bound: &BoundAgent,
+    spans: Vec<Span>,
+) -> Result<Refused, Problem> {
+    let mut refused = Refused::default();
+    if spans.is_empty() {
+        return Ok(refused);
+    }
+    let (context, bound) = (edge.context.clone(), bound.clone());
+    let (ended, open) = blocking(move || {
+        let mut spans = spans;
+        let intake = &context.traces;
+        ingest::resolve_agents(&mut spans, intake.agent_attribute.as_deref());
+        price(&mut spans, &intake.prices);
+        let (mut ended, mut open) = (Vec::new(), Vec::new());
+        for span in spans {
+            if !bound.allows(&span.agent) {
+                let reason = format!("this token may not write as agent `{}`", span.agent);
+                refused.add(&span.span_id.to_string(), &reason);
+            } else if span.is_open() {
+                open.push(span);
+            } else {
+                ended.push(span);
+            }
+        }
+        Ok(((ended, refused), open))
+    })
+    .await?;
+    let (ended, mut refused) = ended;
+    if !open.is_empty() {
+        let contacts = contacts_of(&edge.context, &open, edge.now());
+        let change = edge
+            .context
+            .store
+            .change_spans(SpanChange::Report(open), contacts);
+        change.await?;
+    }
+    for rejection in take_ended(edge, ended).await? {
+        refused.add(&rejection.span_id.to_string(), &rejection.reason);
+    }
+    Ok(refused)
+}
+
+/// Makes ended spans durable, whose agents are known.
+pub(in crate::api) async fn take_ended(
+    edge: &Arc<Edge>,
+    ended: Vec<Span>,
+) -> Result<Vec<crate::store::SpanRejection>, Problem> {
+    if ended.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (context, now) = (edge.context.clone(), edge.now());
+    let (ticket, agents) = blocking(move || {
+        let contacts = contacts_of(&context, &ended, now);
+        let agents: Vec<AgentId> = contacts.iter().map(|c| c.agent.clone()).collect();
+        let append = SpanAppend {
+            spans: ended,
+            contacts,
+        };
+        Ok((context.store.submit_spans(append), agents))
+    })
+    .await?;
+    let appended = match ticket {
+        Ok(ticket) => ticket.done().await,
+        Err(error) => Err(error),
+    };
+    let appended = appended.inspect_err(|error| {
+        // Of spans that found no room the contact was recorded all the same.
+        if !matches!(error, WriteError::DiskFull { .. }) {
+            agents
+                .iter()
+                .for_each(|agent| edge.context.ledger.forget(agent));
+        }
+    })?;
+    Ok(appended.rejected)
+}
+
+/// Contacts of the agents of spans that are due to be recorded.
+pub(in crate::api) fn contacts_of(
+    context: &Context,
+    spans: &[Span],
+    now: Timestamp,
+) -> Vec<Append> {
+    let agents: BTreeSet<&AgentId> = spans.iter().map(|span| &span.agent).collect();
+    let view = context.store.view();
+    let mut contacts = Vec::new();
+    for id in agents {
+        let agent = view.agent(id, now);
+        let mut batch = Batch::new();
+        if context
+            .ledger
+            .note(agent.as_ref(), id, &context.policy, now, &mut batch)
+        {
+            contacts.push(Append {
+                agent: id.clone(),
+                batch,
+                contact: Some(Contact::Push),
+                urgency: Urgency::Prompt,
+            });
+        }
+    }
+    contacts
+}

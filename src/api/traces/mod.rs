@@ -1,0 +1,24 @@
+//! Traces over HTTP: taken in as OTLP, Zipkin and native calls; listed, shown, analysed and compared.
+
+mod asked;
+mod graph;
+mod grpc;
+mod intake;
+mod list;
+mod native;
+mod otlp;
+mod profile;
+mod show;
+mod span_json;
+mod zipkin;
+
+pub use grpc::GrpcServer;
+pub use intake::TraceIntake;
+
+pub(super) use graph::agent_graph;
+pub(super) use list::{LIST_PARAMETERS, list, open_spans};
+pub(super) use native::{finish, log, pin, start, unpin};
+pub(super) use otlp::{logs as otlp_logs, traces as otlp_traces};
+pub(super) use profile::{PROFILE_PARAMETERS, profile};
+pub(super) use show::{analysis, compare, show};
+pub(super) use zipkin::spans as zipkin_spans;
