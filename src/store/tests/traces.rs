@@ -294,7 +294,7 @@ fn an_open_span_is_there_at_once_and_ends_once() {
         attributes: [("answer".into(), AttributeValue::Int(42))]
             .into_iter()
             .collect(),
-        prices: Arc::new(PriceTable::default()),
+        prices: Arc::new(PriceTable::built_in()),
     };
     let SpanChanged::Span(ended) = change(&store, finish.clone()) else {
         panic!()
