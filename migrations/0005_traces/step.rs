@@ -12,6 +12,9 @@ const TRACES: TableDefinition<(i32, u128), &[u8]> = TableDefinition::new("traces
 /// Hour -> how far it was swept, bytes, spans, traces, first and last start in nanoseconds.
 type HourRow = (u8, u64, u64, u64, i64, i64);
 const SPAN_HOURS: TableDefinition<i32, HourRow> = TableDefinition::new("span_hours_v1");
+/// (agent, kind, service and name of an operation) -> last hour.
+const SPAN_OPERATIONS: TableDefinition<(u32, &str), i32> =
+    TableDefinition::new("span_operations_v1");
 /// (trace, span).
 const OPEN_SPANS: TableDefinition<(u128, u64), &[u8]> = TableDefinition::new("open_spans_v1");
 /// Trace.
@@ -23,6 +26,7 @@ pub(super) fn apply(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(SPAN_HEADERS)?;
     transaction.open_table(TRACES)?;
     transaction.open_table(SPAN_HOURS)?;
+    transaction.open_table(SPAN_OPERATIONS)?;
     transaction.open_table(OPEN_SPANS)?;
     transaction.open_table(TRACE_PINS)?;
     let mut meta = transaction.open_table(META)?;

@@ -15,8 +15,8 @@ pub(super) const ANY_LABEL: &str = "label.*";
 /// In a route's list of parameters: any `attr.NAME`.
 pub(super) const ANY_ATTRIBUTE: &str = "attr.*";
 
-/// The one parameter that may be given several times, as Alertmanager has it.
-const REPEATED: &str = "filter";
+/// Parameters that may be given several times, as Alertmanager (the first) and Jaeger have them.
+const REPEATED: [&str; 4] = ["filter", "tag", "tags", "traceID"];
 
 /// Parameters of one request, names known and, but for labels, unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Parameters {
                     format!("is no parameter here; {expected}"),
                 ));
             }
-            if name != REPEATED && found.iter().any(|(n, _)| *n == name) {
+            if !REPEATED.contains(&&*name) && found.iter().any(|(n, _)| *n == name) {
                 return Err(Problem::parameter(&name, "is given twice"));
             }
             found.push((name.into_owned(), value.into_owned()));

@@ -20,8 +20,9 @@ use tower_http::{
 
 use super::{
     Access, Context, Settings, access::Permission, agents, alertmanager, alerts, care,
-    context::Edge, guard, notifications, observe, openapi, own_metrics, parameters::ANY_LABEL,
-    problem::Problem, push, reports, rules, samples, series, silences, snapshot, traces,
+    context::Edge, guard, jaeger, notifications, observe, openapi, own_metrics,
+    parameters::ANY_LABEL, problem::Problem, push, reports, rules, samples, series, silences,
+    snapshot, tempo, traces,
 };
 
 /// One method of one path.
@@ -238,6 +239,85 @@ pub(super) fn table() -> Vec<Route> {
             alertmanager::receivers,
         ),
         reading("/alertmanager/api/v2/status", &[], alertmanager::status),
+        reading("/jaeger/api/services", &[], jaeger::services),
+        reading(
+            "/jaeger/api/services/{service}/operations",
+            &[],
+            jaeger::operations_of_service,
+        ),
+        reading(
+            "/jaeger/api/operations",
+            &jaeger::OPERATION_PARAMETERS,
+            jaeger::operations,
+        ),
+        reading(
+            "/jaeger/api/traces",
+            &jaeger::SEARCH_PARAMETERS,
+            jaeger::search,
+        ),
+        reading(
+            "/jaeger/api/traces/{id}",
+            &jaeger::TRACE_PARAMETERS,
+            jaeger::show,
+        ),
+        reading(
+            "/jaeger/api/dependencies",
+            &jaeger::DEPENDENCY_PARAMETERS,
+            jaeger::dependencies,
+        ),
+        reading("/jaeger/api/v3/services", &[], jaeger::services_v3),
+        reading(
+            "/jaeger/api/v3/operations",
+            &jaeger::OPERATION_PARAMETERS_V3,
+            jaeger::operations_v3,
+        ),
+        reading(
+            "/jaeger/api/v3/traces",
+            &jaeger::SEARCH_PARAMETERS_V3,
+            jaeger::search_v3,
+        ),
+        reading(
+            "/jaeger/api/v3/traces/{id}",
+            &jaeger::TRACE_PARAMETERS_V3,
+            jaeger::show_v3,
+        ),
+        reading("/tempo/api/echo", &[], tempo::echo),
+        reading("/tempo/api/status/buildinfo", &[], tempo::build_info),
+        reading(
+            "/tempo/api/traces/{id}",
+            &tempo::TRACE_PARAMETERS,
+            tempo::trace,
+        ),
+        reading(
+            "/tempo/api/v2/traces/{id}",
+            &tempo::TRACE_PARAMETERS,
+            tempo::trace_v2,
+        ),
+        reading(
+            "/tempo/api/search",
+            &tempo::SEARCH_PARAMETERS,
+            tempo::search,
+        ),
+        reading(
+            "/tempo/api/search/tags",
+            &tempo::TAG_PARAMETERS,
+            tempo::tag_names,
+        ),
+        reading(
+            "/tempo/api/v2/search/tags",
+            &tempo::TAG_PARAMETERS,
+            tempo::tag_names_v2,
+        ),
+        reading(
+            "/tempo/api/search/tag/{tag}/values",
+            &tempo::VALUE_PARAMETERS,
+            tempo::tag_values,
+        ),
+        reading(
+            "/tempo/api/v2/search/tag/{tag}/values",
+            &tempo::VALUE_PARAMETERS,
+            tempo::tag_values_v2,
+        ),
         writing(
             Method::POST,
             "/v1/traces",
@@ -303,6 +383,7 @@ pub(super) fn table() -> Vec<Route> {
             &traces::GRAPH_PARAMETERS,
             traces::agent_graph,
         ),
+        reading("/api/v1/runs", &traces::RUN_PARAMETERS, traces::runs),
         reading("/api/v1/status", &[], care::status),
         Route {
             needs: Admin,

@@ -74,5 +74,6 @@ pub use time::{
     BadTime, DAY_MS, Timestamp, Window, format_duration_ms, parse_duration_ms, parse_time,
 };
 pub use trace_read::{
-    SpanFilter, TraceCursor, TraceHistory, TracePage, TraceQuery, TraceSummary, TraceVisit,
+    SpanFilter, SpanOperation, TraceCursor, TraceHistory, TracePage, TraceQuery, TraceSummary,
+    TraceVisit,
 };

@@ -633,6 +633,13 @@ impl Span {
         }
     }
 
+    /// The service that it ran in: `service.name` of what sent it, else its agent.
+    pub fn service(&self) -> &str {
+        self.resource
+            .service()
+            .unwrap_or_else(|| self.agent.as_str())
+    }
+
     /// Whether it has not ended.
     pub const fn is_open(&self) -> bool {
         self.end_ns.is_none()

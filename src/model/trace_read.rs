@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{AgentId, ReadError, Span, SpanEvent, SpanKind, TraceId, Window};
+use super::{AgentId, ReadError, Span, SpanEvent, SpanKind, Timestamp, TraceId, Window};
 
 /// What a trace must have to be found: one span of it that fits in every respect, in a window of time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpanFilter {
     /// Its agent.
     pub agent: Option<AgentId>,
-    /// `service.name` of what sent it.
+    /// Its service: `service.name` of what sent it, else its agent.
     pub service: Option<String>,
     /// Its operation.
     pub operation: Option<String>,
@@ -41,7 +41,7 @@ impl SpanFilter {
             && self
                 .service
                 .as_deref()
-                .is_none_or(|name| span.resource.service() == Some(name))
+                .is_none_or(|name| span.service() == name)
             && self
                 .min_duration_ns
                 .is_none_or(|min| duration.is_some_and(|d| d >= min))
@@ -166,6 +166,17 @@ pub struct TracePage {
     pub next: Option<TraceCursor>,
 }
 
+/// An operation that spans were told of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanOperation {
+    /// The service: `service.name` of what sent the spans, else their agent.
+    pub service: Arc<str>,
+    /// The operation.
+    pub name: Arc<str>,
+    /// Its part in calls.
+    pub kind: SpanKind,
+}
+
 /// Takes a trace with all its spans, by start. `false` ends it.
 pub type TraceVisit<'a> = dyn FnMut(TraceId, Vec<Span>) -> bool + 'a;
 
@@ -189,6 +200,12 @@ pub trait TraceHistory: Send + Sync {
         _visit: &mut TraceVisit<'_>,
     ) -> Result<(), ReadError> {
         Ok(())
+    }
+
+    /// Operations of the traces that are kept, ascending, each once, found without looking at spans in blocks; one that
+    /// no trace told of since `from` is left out. Of an agent with very many, the first ones that came.
+    fn operations(&self, _from: Timestamp) -> Result<Vec<SpanOperation>, ReadError> {
+        Ok(Vec::new())
     }
 
     /// Spans that have not ended, oldest first.

@@ -174,6 +174,7 @@ pub(super) fn write_snapshot(
     copier.table(tables::SPAN_HEADERS)?;
     copier.table(tables::TRACES)?;
     copier.table(tables::SPAN_HOURS)?;
+    copier.table(tables::SPAN_OPERATIONS)?;
     copier.table(tables::OPEN_SPANS)?;
     copier.table(tables::TRACE_PINS)?;
     copier.table(tables::POLICIES)?;

@@ -80,6 +80,9 @@ pub(super) const SPAN_HOURS: TableDefinition<i32, SpanHourRow> =
     TableDefinition::new("span_hours_v1");
 /// Value of [`SPAN_HOURS`].
 pub(super) type SpanHourRow = (u8, u64, u64, u64, i64, i64);
+/// (agent, operation as [`crate::store::traces`] writes it) -> the last hour that has a span of it.
+pub(super) const SPAN_OPERATIONS: TableDefinition<(u32, &str), i32> =
+    TableDefinition::new("span_operations_v1");
 /// (trace, span) -> a span that has not ended.
 pub(super) const OPEN_SPANS: TableDefinition<(u128, u64), &[u8]> =
     TableDefinition::new("open_spans_v1");

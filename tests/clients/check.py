@@ -198,6 +198,8 @@ def autogen_team():
     for name in ("autoplanner", "autowriter"):
         traces = ask("/api/v1/traces", agent_id=name)["traces"]
         expect(f"traces of {name}: {traces}", traces)
+    runs = [run for run in ask("/api/v1/runs")["runs"] if "autoplanner" in run["agents"] and len(run["traces"]) > 3]
+    expect(f"one run of many traces: {runs}", runs and "autowriter" in runs[0]["agents"] and runs[0]["links"] > 3)
     graph = ask("/api/v1/agent-graph")
     pairs = {(edge["source"], edge["target"]) for edge in graph["edges"]}
     expect(f"the group hands over: {pairs}", any("auto" in source and "auto" in target for source, target in pairs))

@@ -3,7 +3,9 @@
 
 mod connections;
 mod gates;
+mod jaeger;
 mod requests;
+mod tempo;
 
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use tower::ServiceExt;
 use super::{Access, Context, Peer, Readiness, Settings, TargetFiles, TraceIntake, router};
 use crate::{
     collect::ContactLedger,
-    ingest::SpanLimits,
+    ingest::{self, SpanLimits},
     model::{Clock, Limits, ManualClock, Policy, PriceTable, Timestamp},
     store::{self, Store},
     telemetry::OwnMetrics,
@@ -45,8 +47,13 @@ impl Edge {
     }
 
     fn with(settings: Settings) -> Self {
+        Self::since(START, settings)
+    }
+
+    /// One whose clock begins then.
+    fn since(start: Timestamp, settings: Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(START));
+        let clock = Arc::new(ManualClock::new(start));
         let metrics = Arc::new(OwnMetrics::default());
         let store = Store::open(
             &dir.path().join("test.redb"),
@@ -72,7 +79,7 @@ impl Edge {
                 limits: SpanLimits::default(),
             },
             ledger: Arc::new(ContactLedger::default()),
-            started: START,
+            started: start,
             ready: readiness,
             rules: tokio::sync::watch::channel(crate::rules::RulesStatus::default()).1,
             target_files: watch::channel(TargetFiles::default()).1,
@@ -103,6 +110,16 @@ impl Edge {
 
     async fn delete(&self, uri: &str) -> Answer {
         self.send(request("DELETE", uri, Body::empty())).await
+    }
+
+    /// Sends a document of OTLP in JSON, of which every span is taken.
+    async fn append_otlp(&self, document: &[u8]) {
+        let mut sent = request("POST", "/v1/traces", document.to_vec());
+        let json = "application/json".parse().unwrap();
+        sent.headers_mut().insert(header::CONTENT_TYPE, json);
+        let answer = self.send(sent).await.json(200);
+        let rejected = answer.pointer("/partialSuccess/rejectedSpans");
+        assert!(rejected.is_none_or(|number| number == "0"), "{answer}");
     }
 
     fn advance(&self, seconds: i64) {

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::Value;
 
-use super::{graph, list, profile, show};
+use super::{graph, list, profile, runs, show};
 use crate::{
     api::{parameters::Parameters, problem::Problem},
     model::{History, Timestamp},
@@ -83,6 +83,7 @@ pub fn ask_traces(
         ["traces", name] => show::answer(history, now, name, &read(&show::SHOW_PARAMETERS)?)?,
         ["traces", name, "analysis"] => show::analysed(history, name, &read(&["format"])?)?,
         ["traces", name, "compare"] => show::compared(history, name, &read(&["with", "format"])?)?,
+        ["runs"] => runs::answer(history, now, &read(&runs::RUN_PARAMETERS)?)?,
         ["agent-graph"] => graph::answer(history, now, &read(&graph::GRAPH_PARAMETERS)?)?,
         _ => {
             return Err(TraceQuestionError {

@@ -25,6 +25,7 @@ pub(super) enum Traces {
     Compare(questions::Compare),
     Open(questions::Open),
     Graph(questions::Graph),
+    Runs(questions::Runs),
     Export(questions::Export),
     Import(import::Import),
 }
@@ -40,6 +41,7 @@ impl Traces {
             Self::Compare(compare) => converse(compare.run()),
             Self::Open(open) => converse(open.run()),
             Self::Graph(graph) => converse(graph.run()),
+            Self::Runs(runs) => converse(runs.run()),
             Self::Export(export) => converse(export.run()),
             Self::Import(import) => import.run(),
         }

@@ -233,6 +233,33 @@ impl Graph {
     }
 }
 
+/// List runs: traces that belong together by links and sessions, as JSON.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  longwatch traces runs --agent planner-1 --from -7d")]
+pub(in crate::cli) struct Runs {
+    /// Runs that this agent takes part in
+    #[arg(long, value_name = "ID")]
+    agent: Option<String>,
+    /// Traces that began at or after then [default: a day before --to]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// Traces that began at or before then [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+impl Runs {
+    pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
+        let question = Question::new(&["runs"])
+            .with_some("agent_id", self.agent.as_ref())
+            .with_some("from", self.from.as_ref())
+            .with_some("to", self.to.as_ref());
+        output::print(&self.source.ask(&question).await?)
+    }
+}
+
 /// What a trace is exported as.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ExportForm {

@@ -64,9 +64,7 @@ pub(super) struct TermSet {
 impl TermSet {
     pub(super) fn add(&mut self, span: &Span) {
         self.hashes.insert(operation(&span.name));
-        if let Some(name) = span.resource.service() {
-            self.hashes.insert(service(name));
-        }
+        self.hashes.insert(service(span.service()));
         self.hashes.insert(status(span.status_word()));
         if span.kind != SpanKind::Unspecified {
             self.hashes.insert(attribute("span.kind", span.kind.name()));

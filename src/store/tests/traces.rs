@@ -294,6 +294,7 @@ fn an_open_span_is_there_at_once_and_ends_once() {
         attributes: [("answer".into(), AttributeValue::Int(42))]
             .into_iter()
             .collect(),
+        prices: Arc::new(PriceTable::built_in()),
     };
     let SpanChanged::Span(ended) = change(&store, finish.clone()) else {
         panic!()
@@ -399,6 +400,62 @@ fn whole_traces_go_and_those_with_errors_or_a_pin_stay() {
     assert_eq!(after(80), [3]);
     change(&store, SpanChange::Pin(TraceId::new(3).unwrap(), None));
     assert_eq!(after(81), [] as [u128; 0]);
+}
+
+#[test]
+fn operations_are_known_as_long_as_their_traces() {
+    let disk = SimulatedDisk::default();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let settings = Settings {
+        traces: Kept {
+            retention_ms: DAY_MS,
+            ..Kept::default()
+        },
+        ..Settings::default()
+    };
+    let store = open_with(&disk, settings, Arc::clone(&clock));
+    let names = || -> Vec<String> {
+        let all = store
+            .view()
+            .operations(Timestamp::from_millis(i64::MIN))
+            .unwrap();
+        let shown = all.iter();
+        shown
+            .map(|of| format!("{} {}", of.service, of.name))
+            .collect()
+    };
+    let (first, second) = (agent(0), agent(1));
+    let of_first = |names: &[&str]| -> Vec<String> {
+        let names = names.iter();
+        names.map(|name| format!("{first} {name}")).collect()
+    };
+    append(&store, vec![span(1, 3, 0, 0, 5), span(1, 4, 0, 0, 5)]);
+    assert_eq!(names(), of_first(&["plan", "search"]));
+    store.checkpoint_blocking().unwrap();
+    assert_eq!(names(), of_first(&["plan", "search"]));
+    let mut open = span(2, 5, 1, 10, 0);
+    open.end_ns = None;
+    change(&store, SpanChange::Report(vec![open]));
+    assert_eq!(names()[2..], [format!("{second} write")]);
+    change(
+        &store,
+        SpanChange::Forget(vec![(TraceId::new(2).unwrap(), SpanId::new(5).unwrap())]),
+    );
+    // A later hour has one of them again; the other goes with its trace.
+    append(&store, vec![span(3, 6, 0, 500_000, 5)]);
+    clock.set(Timestamp::from_millis(NOW + 20 * 3_600_000));
+    append(&store, vec![span(4, 6, 0, 20 * 3_600_000, 5)]);
+    store.checkpoint_blocking().unwrap();
+    let recent = store
+        .view()
+        .operations(Timestamp::from_millis(NOW + 19 * 3_600_000));
+    assert_eq!(recent.unwrap().len(), 1);
+    clock.set(Timestamp::from_millis(NOW + 26 * 3_600_000));
+    append(&store, vec![span(5, 9, 0, 26 * 3_600_000, 5)]);
+    store.checkpoint_blocking().unwrap();
+    apply_retention(&store.shared).unwrap();
+    retention::apply(&store.shared).unwrap();
+    assert_eq!(names(), of_first(&["plan"]));
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Spans of one agent that came together: encoded once, for the log and for memory.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
-use super::{BLOCK_SPANS_MAX, BLOCK_TEXT_BYTES_MAX, LOG_LEVEL};
+use super::{
+    BLOCK_SPANS_MAX, BLOCK_TEXT_BYTES_MAX, LOG_LEVEL,
+    operations::{self, AgentOperations},
+};
 use crate::{
-    codec::{Corrupt, SpanHeader, TracePart, WalSpans, encode_spans},
+    codec::{Corrupt, SpanHeader, TracePart, WalSpans, decode_spans, encode_spans},
     model::{AgentId, AgentNo, AttributeValue, Attributes, Span, SpanId, TraceId},
 };
 
@@ -19,6 +22,8 @@ pub(in crate::store) struct SpanChunk {
     pub(super) body: Vec<u8>,
     /// Traces, ascending; the hour of each; what its spans in the chunk add up to.
     pub(super) traces: Vec<(TraceId, i32, TracePart)>,
+    /// Its operations, once somebody asked.
+    operations: OnceLock<AgentOperations>,
 }
 
 impl SpanChunk {
@@ -40,6 +45,7 @@ impl SpanChunk {
             header,
             body,
             traces: traces.map(|(id, part)| (id, 0, part)).collect(),
+            operations: OnceLock::new(),
         }
     }
 
@@ -50,6 +56,7 @@ impl SpanChunk {
             header: SpanHeader::decode(&spans.header)?,
             body: spans.body,
             traces: spans.traces,
+            operations: OnceLock::new(),
         })
     }
 
@@ -70,6 +77,21 @@ impl SpanChunk {
             .ok()?;
         let (_, hour, part) = &self.traces[place];
         Some((*hour, part))
+    }
+
+    /// Its operations with the last hour of each. They are looked for once, since a chunk never changes.
+    pub(super) fn operations(&self, agent: &AgentId) -> Result<&AgentOperations, Corrupt> {
+        if let Some(known) = self.operations.get() {
+            return Ok(known);
+        }
+        let mut found = AgentOperations::new();
+        for span in decode_spans(&self.body, agent)? {
+            if let Some((hour, _)) = self.trace(span.trace_id) {
+                let last = found.entry(operations::key_of(&span)).or_insert(hour);
+                *last = (*last).max(hour);
+            }
+        }
+        Ok(self.operations.get_or_init(|| found))
     }
 
     /// Spans.

@@ -8,6 +8,7 @@ use redb::{ReadableDatabase, ReadableTable};
 use super::{
     BLOCK_LEVEL, HOUR_NS, LiveTraces,
     chunk::pieces,
+    operations,
     packing::{HourSum, key_of},
 };
 use crate::{
@@ -105,6 +106,11 @@ pub(in crate::store) fn apply_retention(shared: &Shared) -> Result<bool, redb::E
             total += left;
             deleted = true;
         }
+    }
+    if deleted {
+        let transaction = begin(&shared.database())?;
+        operations::forget(&transaction)?;
+        transaction.commit()?;
     }
     Ok(deleted)
 }

@@ -7,6 +7,7 @@ mod draft;
 mod heads;
 mod keeping;
 mod live;
+mod operations;
 mod packing;
 mod prepare;
 mod reading;

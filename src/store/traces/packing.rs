@@ -8,7 +8,12 @@ use std::{
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::{BLOCK_LEVEL, SpanHeads, chunk::pieces, heads::HeadChunk};
+use super::{
+    BLOCK_LEVEL, SpanHeads,
+    chunk::pieces,
+    heads::HeadChunk,
+    operations::{self, AgentOperations},
+};
 use crate::{
     codec::{BlockRef, SpanHeader, TraceEntry, TracePart, decode_spans, encode_spans},
     model::{AgentId, AgentNo, Span, TraceId},
@@ -32,6 +37,7 @@ pub(in crate::store) struct Packed {
     up_to: u64,
     blocks: Vec<PackedBlock>,
     entries: BTreeMap<(i32, TraceId), TraceEntry>,
+    operations: BTreeMap<AgentNo, AgentOperations>,
 }
 
 impl Packed {
@@ -142,6 +148,11 @@ impl Packed {
     /// Adds spans of one agent and hour.
     fn add(&mut self, hour: i32, agent: AgentNo, mut spans: Vec<Span>) {
         spans.sort_by_key(|span| (span.start_ns, span.trace_id, span.span_id));
+        let told = self.operations.entry(agent).or_default();
+        for span in &spans {
+            let last = told.entry(operations::key_of(span)).or_insert(hour);
+            *last = (*last).max(hour);
+        }
         let spans: Vec<&Span> = spans.iter().collect();
         for (part, piece) in pieces(&spans).into_iter().enumerate() {
             let (header, body) = encode_spans(piece, BLOCK_LEVEL);
@@ -273,6 +284,7 @@ pub(in crate::store) fn write_packed(
         let row = hours.get(hour)?.map(|row| row.value());
         hours.insert(hour, told.row(row))?;
     }
+    operations::note(transaction, &packed.operations)?;
     transaction
         .open_table(tables::META)?
         .insert(meta::SPANS_FLUSHED, &packed.up_to.to_le_bytes()[..])?;

@@ -11,8 +11,8 @@ use super::{heads::HeadChunk, nanoseconds, packing::key_of};
 use crate::{
     codec::{TraceEntry, TracePart, decode_spans},
     model::{
-        AgentId, AgentNo, ReadError, Span, SpanFilter, TraceHistory, TraceId, TracePage,
-        TraceQuery, TraceSummary, TraceVisit, Window,
+        AgentId, AgentNo, ReadError, Span, SpanFilter, SpanOperation, Timestamp, TraceHistory,
+        TraceId, TracePage, TraceQuery, TraceSummary, TraceVisit, Window,
     },
     store::{
         moment::{Moment, backend, guarded},
@@ -59,6 +59,10 @@ impl TraceHistory for Moment {
             }
         }
         Ok(())
+    }
+
+    fn operations(&self, from: Timestamp) -> Result<Vec<SpanOperation>, ReadError> {
+        self.known_operations(from)
     }
 
     fn open_spans(&self) -> Vec<Arc<Span>> {
