@@ -16,6 +16,8 @@ mod retime;
 mod runs;
 mod self_time;
 mod skew;
+mod span_metrics;
+mod tap;
 mod text;
 mod waterfall;
 
@@ -45,4 +47,6 @@ pub use retime::{Retimed, WhatIf, what_if};
 pub use runs::{Run, Runs, SESSION_KEYS, runs};
 pub use self_time::self_times;
 pub use skew::{Shift, correct_skew};
+pub use span_metrics::SpanMetrics;
+pub use tap::{SpanTap, StatusCode, ToldSpan, ToldSpans};
 pub use waterfall::{WaterfallOptions, waterfall};
