@@ -6,6 +6,7 @@ mod analysis;
 mod awaited;
 mod compare;
 mod critical_path;
+mod detectors;
 mod forest;
 mod graph;
 mod groups;
@@ -36,6 +37,12 @@ pub use analysis::{
 pub use awaited::Handover;
 pub use compare::{ComparedLabel, ComparedPath, Comparison, Side, compare, compare_profiles};
 pub use critical_path::{CriticalPath, Earlier, Segment};
+pub use detectors::{
+    BudgetSettings, CascadeSettings, DayLedger, Detector, DetectorSettings, EdgeHistory, Finding,
+    HandoffSettings, IdleSettings, LoopSettings, OpenState, RepeatedSettings, RetrySettings, RunView,
+    StallSettings, Subject, Surroundings, Switch, cascading_timeouts, failed_handoffs, judge_run, loops,
+    open_state, quiet_agents, repeated_steps, retry_storms, run_budgets, stalls,
+};
 pub use forest::{Forest, NOT_RECEIVED, Node, NodeNo, UNKNOWN_AGENT};
 pub use graph::{AgentGraph, AgentStats, Edge, EdgeKind, EdgeStats, edges, edges_of};
 pub use latency::LatencyHistogram;

@@ -7,7 +7,9 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use crate::model::{AgentId, Span, SpanKind, SpanStatus, TokenUsage, TraceId, genai};
+use crate::model::{
+    AgentId, EvidenceSpan, Span, SpanId, SpanKind, SpanStatus, TokenUsage, TraceId, genai,
+};
 
 /// Tellings that wait; more are counted and left out.
 const WAITING_MAX: usize = 1_024;
@@ -28,6 +30,8 @@ pub enum StatusCode {
 pub struct ToldSpan {
     /// Its trace.
     pub trace_id: TraceId,
+    /// It.
+    pub span_id: SpanId,
     /// Who did it.
     pub agent: AgentId,
     /// The operation.
@@ -51,6 +55,7 @@ impl From<&Span> for ToldSpan {
         let model = span.usage.and_then(|_| genai::model_of(span));
         Self {
             trace_id: span.trace_id,
+            span_id: span.span_id,
             agent: span.agent.clone(),
             name: Arc::clone(&span.name),
             kind: span.kind,
@@ -66,6 +71,18 @@ impl From<&Span> for ToldSpan {
             end_ns: span.end_ns,
             usage: span.usage,
             model: model.map(Arc::from),
+        }
+    }
+}
+
+impl ToldSpan {
+    /// The span as evidence.
+    pub fn evidence(&self) -> EvidenceSpan {
+        EvidenceSpan {
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            agent_id: self.agent.to_string(),
+            operation: self.name.to_string(),
         }
     }
 }

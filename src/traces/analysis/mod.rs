@@ -17,3 +17,4 @@ pub(super) use json::{ms, tokens};
 pub use participation::{OperationShare, Participation};
 pub use text::to_text;
 pub use waits::{AgentWait, WaitKind};
+pub(super) use faults::retry_chains;
