@@ -14,12 +14,14 @@ mod identity;
 mod latency;
 mod profile;
 mod retime;
+mod run_index;
 mod runs;
 mod self_time;
 mod skew;
 mod span_metrics;
 mod tap;
 mod text;
+mod watch_settings;
 mod waterfall;
 
 #[cfg(test)]
@@ -39,9 +41,9 @@ pub use compare::{ComparedLabel, ComparedPath, Comparison, Side, compare, compar
 pub use critical_path::{CriticalPath, Earlier, Segment};
 pub use detectors::{
     BudgetSettings, CascadeSettings, DayLedger, Detector, DetectorSettings, EdgeHistory, Finding,
-    HandoffSettings, IdleSettings, LoopSettings, OpenState, RepeatedSettings, RetrySettings, RunView,
-    StallSettings, Subject, Surroundings, Switch, cascading_timeouts, failed_handoffs, judge_run, loops,
-    open_state, quiet_agents, repeated_steps, retry_storms, run_budgets, stalls,
+    HandoffSettings, IdleSettings, LoopSettings, OpenState, RepeatedSettings, RetrySettings,
+    RunView, StallSettings, Subject, Surroundings, Switch, cascading_timeouts, failed_handoffs,
+    judge_run, loops, open_state, quiet_agents, repeated_steps, retry_storms, run_budgets, stalls,
 };
 pub use forest::{Forest, NOT_RECEIVED, Node, NodeNo, UNKNOWN_AGENT};
 pub use graph::{AgentGraph, AgentStats, Edge, EdgeKind, EdgeStats, edges, edges_of};
@@ -51,9 +53,11 @@ pub use profile::{
     TraceTimes,
 };
 pub use retime::{Retimed, WhatIf, what_if};
+pub use run_index::RunIndex;
 pub use runs::{Run, Runs, SESSION_KEYS, runs};
 pub use self_time::self_times;
 pub use skew::{Shift, correct_skew};
 pub use span_metrics::SpanMetrics;
 pub use tap::{SpanTap, StatusCode, ToldSpan, ToldSpans};
+pub use watch_settings::WatchSettings;
 pub use waterfall::{WaterfallOptions, waterfall};

@@ -11,10 +11,10 @@ pub use analyse::{
     Analysis, AnalysisError, Durations, MissingParent, Oddities, PathSegment, RootInfo, SkewShift,
     analyse,
 };
+pub(super) use faults::retry_chains;
 pub use faults::{ExceptionInfo, Retry, SpanError};
 pub use json::to_json;
 pub(super) use json::{ms, tokens};
 pub use participation::{OperationShare, Participation};
 pub use text::to_text;
 pub use waits::{AgentWait, WaitKind};
-pub(super) use faults::retry_chains;
