@@ -11,6 +11,7 @@ use super::{
     discovery::Discovery,
     logging, rounds,
     signals::EndSignals,
+    trace_watch::watch_traces,
 };
 use crate::{
     api::{self, Access, Readiness, Server, ServerError},
@@ -21,6 +22,7 @@ use crate::{
     rules::RulesStatus,
     store::Store,
     telemetry::OwnMetrics,
+    traces::SpanTap,
 };
 
 /// Serves until SIGTERM or SIGINT.
@@ -72,6 +74,7 @@ impl Running {
             status: rules_status.clone(),
         };
         let (ready, readiness) = watch::channel(Readiness::NotReady("starting".to_owned()));
+        let (span_tap, told_spans) = SpanTap::new();
         let context = api::Context {
             store: store.clone(),
             clock: Arc::clone(&clock),
@@ -83,6 +86,7 @@ impl Running {
             ready: readiness,
             target_files: discovery.report(),
             rules: rules_status.subscribe(),
+            span_tap,
         };
         let scheme = if config.api.tls.is_some() {
             "https"
@@ -158,6 +162,14 @@ impl Running {
         tasks.spawn(alerting::dispatch(
             store.clone(),
             Arc::clone(&clock),
+            shutdown.clone(),
+        ));
+        tasks.spawn(watch_traces(
+            store.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+            config.watch,
+            told_spans,
             shutdown.clone(),
         ));
         tasks.spawn(rounds::record_scores(

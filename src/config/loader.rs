@@ -8,8 +8,7 @@ use toml::{
 };
 
 use super::{
-    Config, ConfigError, ConfigErrors, Origin, agents,
-    catalogue,
+    Config, ConfigError, ConfigErrors, Origin, agents, catalogue,
     file::{Source, entries},
     notify, retention, rules,
     setting::{Draft, Setting},

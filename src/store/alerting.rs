@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::{
     alerts::Finding,
     model::{
-        Acknowledgement, AgentNo, Alert, AlertSource, DeliveryOutcome, EvidenceSample, EvidenceSpan,
-        LabelPairs, OccurrenceNo, RuleOrigin, Severity, Silence, StoredRule, Timestamp, TraceId,
+        Acknowledgement, AgentNo, Alert, AlertSource, DeliveryOutcome, EvidenceSample,
+        EvidenceSpan, LabelPairs, OccurrenceNo, RuleOrigin, Severity, Silence, StoredRule,
+        Timestamp, TraceId,
     },
 };
 
@@ -210,7 +211,10 @@ impl Change {
             Self::Detect(all) => all
                 .iter()
                 .map(|d| {
-                    let spans = d.spans.iter().map(|s| 96 + s.agent_id.len() + s.operation.len());
+                    let spans = d
+                        .spans
+                        .iter()
+                        .map(|s| 96 + s.agent_id.len() + s.operation.len());
                     size_of_val(d)
                         + d.alert_id.len()
                         + d.description.len()

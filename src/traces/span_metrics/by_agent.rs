@@ -38,6 +38,15 @@ impl SpanMetrics {
         }
     }
 
+    /// Learns from a span of the past how long its operation takes; it is not counted.
+    pub fn learn(&mut self, span: &ToldSpan) {
+        if span.end_ns.is_some()
+            && let Some(series) = self.agent(&span.agent)
+        {
+            series.learn(span);
+        }
+    }
+
     /// Counts one use of an edge, for the agent that asked.
     pub fn count_edge(&mut self, edge: &Edge) {
         if let Some(series) = self.agent(&edge.source) {

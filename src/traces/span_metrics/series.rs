@@ -152,13 +152,20 @@ impl AgentSeries {
         calls.value.count += 1;
         if let Some(ns) = span.duration_ns {
             calls.value.latency.add(ns);
-            let name = Arc::clone(&span.name);
-            entry(&mut self.latencies, name, OPERATIONS_MAX, |_| OTHER.into()).add(ns);
         }
+        self.learn(span);
         if let Some(usage) = &span.usage {
             let model = span.model.clone().unwrap_or_else(|| "unknown".into());
             let tokens = entry(&mut self.models, model, MODELS_MAX, |_| OTHER.into());
             tokens.value.add(usage);
+        }
+    }
+
+    /// Takes in how long its operation took.
+    pub(super) fn learn(&mut self, span: &ToldSpan) {
+        if let Some(ns) = span.duration_ns {
+            let name = Arc::clone(&span.name);
+            entry(&mut self.latencies, name, OPERATIONS_MAX, |_| OTHER.into()).add(ns);
         }
     }
 
