@@ -721,6 +721,7 @@ mod tests {
                     "http.listen" => "[::1]:99".to_owned(),
                     "log.level" => "trace".to_owned(),
                     "log.format" => "json".to_owned(),
+                    name if name.ends_with(".severity") => "emergency".to_owned(),
                     "notify.external_url" | "notify.heartbeat_url" => "http://h/".to_owned(),
                     _ => "other".to_owned(),
                 },

@@ -58,21 +58,20 @@ impl Raised {
             let (id, value) = (finding.alert_id(), finding.value);
             // A mark names the level of a budget: the level does not grow.
             let grows = finding.mark.is_empty();
-            let known = self
-                .0
-                .get(&id)
-                .copied()
-                .or_else(|| raised_before(view, &id, now));
-            let is_news = known.is_none_or(|known| grows && value > known);
-            self.0
-                .put(id, known.map_or(value, |known| known.max(value)));
-            if !is_news {
+            let known = self.0.get(&id).copied();
+            let known = known.or_else(|| raised_before(view, &id, now));
+            if known.is_some_and(|known| !grows || value <= known) {
+                self.0.put(id, known.unwrap_or(value));
                 continue;
             }
             let ends_at = finding
                 .until
                 .unwrap_or_else(|| now.plus_millis(resolve_after_ms));
-            news.extend(detection(view, finding, Some(ends_at), now));
+            // That of an agent that is not registered may be told when it is.
+            if let Some(detection) = detection(view, finding, Some(ends_at), now) {
+                self.0.put(id, value);
+                news.push(detection);
+            }
         }
         news
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::watch::TraceWatch;
 use crate::{
     model::{AgentId, Batch, Clock},
-    store::{Append, Change, SpanChange, Store, Urgency, View},
+    store::{Append, Change, Detection, SpanChange, Store, Urgency, View},
     telemetry::OwnMetrics,
     traces::{ToldSpans, WatchSettings},
 };
@@ -19,6 +19,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 /// Changes that one commit takes.
 const DETECTIONS_MAX: usize = 500;
+/// Findings that wait to be committed.
+const UNSENT_MAX: usize = 1_000;
 
 /// Watches traces until `shutdown`.
 pub(in crate::app) async fn watch_traces(
@@ -29,10 +31,11 @@ pub(in crate::app) async fn watch_traces(
     mut told: ToldSpans,
     shutdown: CancellationToken,
 ) {
-    let task = Task {
+    let mut task = Task {
         store,
         clock,
         metrics,
+        unsent: Vec::new(),
     };
     let begin = TraceWatch::new(settings, task.clock.now());
     let mut watch = task
@@ -78,6 +81,8 @@ struct Task {
     store: Store,
     clock: Arc<dyn Clock>,
     metrics: Arc<OwnMetrics>,
+    /// What could not be committed yet.
+    unsent: Vec<Detection>,
 }
 
 impl Task {
@@ -101,7 +106,7 @@ impl Task {
         }
     }
 
-    async fn write(&self, watch: TraceWatch) -> TraceWatch {
+    async fn write(&mut self, watch: TraceWatch) -> TraceWatch {
         let done = self.run(watch, |watch, view, clock| {
             let now = clock.now();
             (watch.write(&**view, now), watch.look_at_open(&**view, now))
@@ -132,17 +137,27 @@ impl Task {
         watch
     }
 
-    async fn detect(&self, found: Vec<crate::store::Detection>) {
-        for part in found.chunks(DETECTIONS_MAX) {
-            self.change(Change::Detect(part.to_vec())).await;
+    /// Raises what was found. What cannot be committed now is tried again with what is found next.
+    async fn detect(&mut self, found: Vec<Detection>) {
+        let mut all = std::mem::take(&mut self.unsent);
+        all.extend(found);
+        for part in all.chunks(DETECTIONS_MAX) {
+            if !self.change(Change::Detect(part.to_vec())).await {
+                let room = UNSENT_MAX.saturating_sub(self.unsent.len());
+                self.unsent.extend(part.iter().take(room).cloned());
+            }
         }
     }
 
-    async fn change(&self, change: Change) {
-        if let Err(error) = self.store.alerting(change).await
-            && !error.is_passing()
-        {
-            tracing::error!(%error, "what was found in traces could not be committed");
+    async fn change(&self, change: Change) -> bool {
+        match self.store.alerting(change).await {
+            Ok(_) => true,
+            Err(error) => {
+                if !error.is_passing() {
+                    tracing::error!(%error, "what was found in traces could not be committed");
+                }
+                false
+            }
         }
     }
 
