@@ -9,9 +9,9 @@ use crate::{
     traces::Detector,
 };
 
-fn severity(draft: &Draft, detector: Detector) -> Option<String> {
+fn severity(draft: &Draft, detector: Detector) -> String {
     let switch = draft.config.watch.detectors.switch(detector);
-    Some(switch.severity.as_str().to_owned())
+    switch.severity.as_str().to_owned()
 }
 
 fn set_severity(draft: &mut Draft, detector: Detector, text: &str) -> Result<(), String> {
@@ -31,7 +31,7 @@ macro_rules! severity {
             kind: Kind::Text(
                 "`info`, `warning`, `critical` or `emergency`",
                 TextField {
-                    get: |d| severity(d, Detector::$detector),
+                    get: |d| Some(severity(d, Detector::$detector)),
                     set: |d, text| set_severity(d, Detector::$detector, text),
                 },
             ),

@@ -61,7 +61,7 @@ impl Raised {
             let known = self.0.get(&id).copied();
             let known = known.or_else(|| raised_before(view, &id, now));
             if known.is_some_and(|known| !grows || value <= known) {
-                self.0.put(id, known.unwrap_or(value));
+                self.0.put(&id, known.unwrap_or(value));
                 continue;
             }
             let ends_at = finding
@@ -69,7 +69,7 @@ impl Raised {
                 .unwrap_or_else(|| now.plus_millis(resolve_after_ms));
             // That of an agent that is not registered may be told when it is.
             if let Some(detection) = detection(view, finding, Some(ends_at), now) {
-                self.0.put(id, value);
+                self.0.put(&id, value);
                 news.push(detection);
             }
         }

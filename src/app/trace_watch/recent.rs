@@ -39,11 +39,11 @@ impl<K: Hash + Eq + Clone, V> Recent<K, V> {
         self.values.entry(key.clone()).or_insert_with(first)
     }
 
-    pub(super) fn put(&mut self, key: K, value: V) {
-        if let Some(known) = self.values.get_mut(&key) {
+    pub(super) fn put(&mut self, key: &K, value: V) {
+        if let Some(known) = self.values.get_mut(key) {
             *known = value;
         } else {
-            self.entry(&key, || value);
+            self.entry(key, || value);
         }
     }
 }
@@ -55,10 +55,10 @@ mod tests {
     #[test]
     fn the_first_goes_first() {
         let mut recent = Recent::new(2);
-        recent.put("a", 1);
+        recent.put(&"a", 1);
         *recent.entry(&"b", || 2) += 1;
-        recent.put("a", 4);
-        recent.put("c", 5);
+        recent.put(&"a", 4);
+        recent.put(&"c", 5);
         assert_eq!(
             [recent.get(&"a"), recent.get(&"b"), recent.get(&"c")],
             [None, Some(&3), Some(&5)]

@@ -40,7 +40,7 @@ pub(in crate::app) async fn watch_traces(
     let begin = TraceWatch::new(settings, task.clock.now());
     let mut watch = task
         .run(begin, |watch, view, clock| {
-            watch.learn(&**view, clock.now())
+            watch.learn(&**view, clock.now());
         })
         .await
         .0;

@@ -8,7 +8,7 @@ use super::{watch::TraceWatch, watch_traces};
 use crate::{
     alerts::read_rule,
     model::{
-        AgentId, Alert, AlertSource, Batch, Clock, History, ManualClock, RuleOrigin, Span, SpanId,
+        AgentId, Alert, AlertSource, Batch, Clock, ManualClock, RuleOrigin, Span, SpanId,
         SpanStatus, StoredRule, Timestamp, TokenUsage, TraceId, Window,
     },
     rules::{Evaluator, Scope},

@@ -124,7 +124,7 @@ impl TraceWatch {
             match view.trace(due.trace) {
                 Ok(spans) => self.index.note(&spans),
                 Err(error) => {
-                    tracing::warn!(trace = %due.trace, %error, "a trace cannot be judged")
+                    tracing::warn!(trace = %due.trace, %error, "a trace cannot be judged");
                 }
             }
         }
@@ -144,7 +144,7 @@ impl TraceWatch {
             self.count_edges(&run, &settled);
             findings.extend(judge_run(&run, &self.settings.detectors, &self.history));
             if self.noted.get(&name).is_none() && traces.iter().all(|id| settled.contains(id)) {
-                self.noted.put(name.clone(), ());
+                self.noted.put(&name, ());
                 self.history.note(&run);
             }
         }
