@@ -266,6 +266,8 @@ fn evidence_json(evidence: &Evidence) -> Value {
         "threshold": number_json(evidence.threshold),
         "value": number_json(evidence.value),
         "samples": samples,
+        "spans": evidence.spans,
+        "traces": evidence.traces,
     })
 }
 

@@ -11,6 +11,7 @@ use crate::{
     rules::RulesStatus,
     store::{Store, View},
     telemetry::OwnMetrics,
+    traces::SpanTap,
 };
 
 /// Questions answered at once; each may hold a whole answer in memory.
@@ -56,6 +57,8 @@ pub struct Context {
     pub rules: watch::Receiver<RulesStatus>,
     /// What became of the target files.
     pub target_files: watch::Receiver<TargetFiles>,
+    /// Where spans are told once they are durable.
+    pub span_tap: SpanTap,
 }
 
 /// [`Context`] with settings, access and the bounds on what happens at once.

@@ -12,6 +12,7 @@ mod registrations;
 mod rounds;
 mod serve;
 mod signals;
+mod trace_watch;
 
 pub use demo::{DemoOptions, demo};
 pub use error::StartError;

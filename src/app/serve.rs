@@ -12,6 +12,7 @@ use super::{
     intake::trace_intake,
     logging, rounds,
     signals::EndSignals,
+    trace_watch::watch_traces,
 };
 use crate::{
     api::{self, Access, GrpcServer, Readiness, Server, ServerError},
@@ -22,6 +23,7 @@ use crate::{
     rules::RulesStatus,
     store::Store,
     telemetry::OwnMetrics,
+    traces::SpanTap,
 };
 
 /// Serves until SIGTERM or SIGINT.
@@ -73,6 +75,7 @@ impl Running {
             status: rules_status.clone(),
         };
         let (ready, readiness) = watch::channel(Readiness::NotReady("starting".to_owned()));
+        let (span_tap, told_spans) = SpanTap::new();
         let context = api::Context {
             store: store.clone(),
             clock: Arc::clone(&clock),
@@ -85,6 +88,7 @@ impl Running {
             ready: readiness,
             target_files: discovery.report(),
             rules: rules_status.subscribe(),
+            span_tap,
         };
         let scheme = if config.api.tls.is_some() {
             "https"
@@ -161,6 +165,14 @@ impl Running {
         tasks.spawn(alerting::dispatch(
             store.clone(),
             Arc::clone(&clock),
+            shutdown.clone(),
+        ));
+        tasks.spawn(watch_traces(
+            store.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+            config.watch,
+            told_spans,
             shutdown.clone(),
         ));
         tasks.spawn(rounds::record_scores(

@@ -219,6 +219,19 @@ fn described(alert: &Value) -> String {
             evidence["threshold"],
             values.join(" ")
         ));
+        for span in evidence["spans"].as_array().unwrap_or(&none) {
+            lines.push(format!(
+                "  span {} of trace {}: {} {}",
+                text(span, "span_id"),
+                text(span, "trace_id"),
+                text(span, "agent_id"),
+                text(span, "operation")
+            ));
+        }
+        let traces = evidence["traces"].as_array().unwrap_or(&none).iter();
+        for trace in traces.filter_map(Value::as_str) {
+            lines.push(format!("  trace {}", printable(trace)));
+        }
     }
     lines.join("\n") + "\n"
 }

@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     LogFormat,
     agents::TIMEOUT_MS,
+    detectors,
     setting::{Draft, Field, Kind, Setting, TextField},
     value::{check_public_url, check_url},
 };
@@ -39,8 +40,7 @@ pub struct SettingInfo {
 /// Every setting that has a name of its own, section by section. `[[agents]]` is not among them.
 pub fn settings() -> Vec<SettingInfo> {
     let defaults = Draft::default();
-    SETTINGS
-        .iter()
+    all()
         .map(|setting| SettingInfo {
             section: setting.section(),
             key: setting.key(),
@@ -93,6 +93,8 @@ macro_rules! setting {
     };
 }
 
+pub(super) use setting;
+
 const MINUTE_MS: i64 = 60_000;
 /// Contacts that wait longer would let readers call agents stale that are not.
 const SCRAPE_COMMIT_DELAY_MS_MAX: i64 = STALE_AFTER_MS_MIN / 2;
@@ -113,11 +115,16 @@ fn no_control_characters(text: &str) -> Result<(), String> {
 }
 
 /// Every setting, section by section.
+pub(super) fn all() -> impl Iterator<Item = &'static Setting> + Clone {
+    SETTINGS.iter().chain(detectors::SETTINGS)
+}
+
+/// Those of all sections but `[traces]`.
 #[expect(
     clippy::cast_lossless,
     reason = "one macro for integers of every width; bounds keep each within its own"
 )]
-pub(super) static SETTINGS: &[Setting] = &[
+static SETTINGS: &[Setting] = &[
     setting!(
         "database",
         text("path"),
@@ -734,11 +741,11 @@ mod tests {
 
     #[test]
     fn names_and_variables_are_unique_and_sections_stay_together() {
-        let names: BTreeSet<_> = SETTINGS.iter().map(|s| s.name).collect();
-        let variables: BTreeSet<_> = SETTINGS.iter().map(Setting::variable).collect();
-        assert_eq!(names.len(), SETTINGS.len());
-        assert_eq!(variables.len(), SETTINGS.len());
-        let mut sections: Vec<_> = SETTINGS.iter().map(Setting::section).collect();
+        let names: BTreeSet<_> = all().map(|s| s.name).collect();
+        let variables: BTreeSet<_> = all().map(Setting::variable).collect();
+        assert_eq!(names.len(), all().count());
+        assert_eq!(variables.len(), all().count());
+        let mut sections: Vec<_> = all().map(Setting::section).collect();
         sections.dedup();
         let distinct: BTreeSet<_> = sections.iter().collect();
         assert_eq!(distinct.len(), sections.len(), "{sections:?}");
@@ -748,7 +755,7 @@ mod tests {
     #[test]
     fn defaults_are_taken_back_unchanged() {
         let defaults = Draft::default();
-        for setting in SETTINGS {
+        for setting in all() {
             let Some(shown) = setting.shown(&defaults) else {
                 continue;
             };
@@ -764,7 +771,7 @@ mod tests {
     #[test]
     fn each_setting_changes_itself_and_nothing_else() {
         let defaults = Draft::default();
-        for setting in SETTINGS {
+        for setting in all() {
             let given = match &setting.kind {
                 Kind::Duration(_, least, most) => {
                     format_duration_ms((least + 7_654_321).min(*most))
@@ -777,6 +784,7 @@ mod tests {
                     "http.listen" | "traces.otlp_grpc_listen" => "[::1]:99".to_owned(),
                     "log.level" => "trace".to_owned(),
                     "log.format" => "json".to_owned(),
+                    name if name.ends_with(".severity") => "emergency".to_owned(),
                     "notify.external_url" | "notify.heartbeat_url" => "http://h/".to_owned(),
                     _ => "other".to_owned(),
                 },
@@ -790,7 +798,7 @@ mod tests {
             setting
                 .take(&mut draft, Given::Text(&given))
                 .unwrap_or_else(|e| panic!("{}: {given}: {e}", setting.name));
-            for other in SETTINGS {
+            for other in all() {
                 let changed = other.shown(&draft) != other.shown(&defaults);
                 assert_eq!(
                     changed,
@@ -806,7 +814,7 @@ mod tests {
     #[test]
     fn values_out_of_bounds_are_refused() {
         let take = |name: &str, text: &str| {
-            let setting = SETTINGS.iter().find(|s| s.name == name).unwrap();
+            let setting = all().find(|s| s.name == name).unwrap();
             setting.take(&mut Draft::default(), Given::Text(text))
         };
         for (name, text) in [

@@ -8,7 +8,7 @@ use super::TargetPattern;
 use crate::{
     api, collect,
     model::{AgentId, Registration, StoredRule},
-    notify, store,
+    notify, store, traces,
 };
 
 /// Everything that `serve` needs to know.
@@ -32,6 +32,8 @@ pub struct Config {
     pub rules: RuleSettings,
     /// Notifications (`[notify]`).
     pub notify: notify::Settings,
+    /// What is derived from traces (`[traces]`).
+    pub watch: traces::WatchSettings,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             file_sd: FileSdSettings::default(),
             rules: RuleSettings::default(),
             notify: notify::Settings::default(),
+            watch: traces::WatchSettings::default(),
         }
     }
 }

@@ -8,8 +8,7 @@ use toml::{
 };
 
 use super::{
-    Config, ConfigError, ConfigErrors, Origin, agents,
-    catalogue::SETTINGS,
+    Config, ConfigError, ConfigErrors, Origin, agents, catalogue,
     file::{Source, entries},
     notify, retention, rules,
     setting::{Draft, Setting},
@@ -146,7 +145,7 @@ impl Loader {
             if entry.key == agents::SECTION || entry.key == rules::SECTION {
                 continue;
             }
-            let in_section = || SETTINGS.iter().filter(|s| s.section() == entry.key);
+            let in_section = || catalogue::all().filter(|s| s.section() == entry.key);
             if in_section().next().is_some() {
                 match entry.value {
                     DeValue::Table(table) => self.take_section(source, entry.key, table),
@@ -160,7 +159,7 @@ impl Loader {
                         ),
                     ),
                 }
-            } else if let Some(setting) = SETTINGS.iter().find(|s| s.name == entry.key) {
+            } else if let Some(setting) = catalogue::all().find(|s| s.name == entry.key) {
                 let origin = source.place(entry.value_span.start);
                 self.take(setting, Given::Toml(entry.value), origin);
             } else {
@@ -173,26 +172,34 @@ impl Loader {
         }
     }
 
+    /// Takes a section's settings. Sections within it, as `[traces.detectors.loop]`, make their names longer.
     fn take_section(&mut self, source: &Source, section: &str, table: &DeTable<'_>) {
-        for entry in entries(table) {
-            let is_array =
-                section == notify::SECTION && notify::arrays().any(|key| key == entry.key);
-            if is_array || (section, entry.key) == retention::PLACE {
-                continue;
-            }
-            let setting = SETTINGS
-                .iter()
-                .find(|s| s.section() == section && s.key() == entry.key);
-            match setting {
-                Some(setting) => {
-                    let origin = source.place(entry.value_span.start);
-                    self.take(setting, Given::Toml(entry.value), origin);
+        let mut ahead = vec![(String::new(), table)];
+        while let Some((prefix, table)) = ahead.pop() {
+            for entry in entries(table) {
+                let is_array =
+                    section == notify::SECTION && notify::arrays().any(|key| key == entry.key);
+                if prefix.is_empty() && (is_array || (section, entry.key) == retention::PLACE) {
+                    continue;
                 }
-                None => self.report(
-                    source.place(entry.key_span.start),
-                    format!("{section}.{}", entry.key),
-                    unknown_key(section, entry.key),
-                ),
+                let key = format!("{prefix}{}", entry.key);
+                let below = format!("{key}.");
+                let mut known = catalogue::all().filter(|s| s.section() == section);
+                let setting = known.clone().find(|s| s.key() == key);
+                match (setting, entry.value) {
+                    (Some(setting), value) => {
+                        let origin = source.place(entry.value_span.start);
+                        self.take(setting, Given::Toml(value), origin);
+                    }
+                    (None, DeValue::Table(inner)) if known.any(|s| s.key().starts_with(&below)) => {
+                        ahead.push((below, inner));
+                    }
+                    (None, _) => self.report(
+                        source.place(entry.key_span.start),
+                        format!("{section}.{key}"),
+                        unknown_key(section, &key),
+                    ),
+                }
             }
         }
     }
@@ -209,13 +216,13 @@ impl Loader {
             if !name.starts_with(PREFIX) || OTHER_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
-            let setting = SETTINGS.iter().find(|s| s.variable() == name);
+            let setting = catalogue::all().find(|s| s.variable() == name);
             let origin = Origin::Variable(name.clone());
             match (setting, value.into().into_string()) {
                 (Some(setting), Ok(value)) => self.take(setting, Given::Text(&value), origin),
                 (Some(setting), Err(_)) => self.report(origin, setting.name, "not UTF-8"),
                 (None, _) => {
-                    let names: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+                    let names: Vec<String> = catalogue::all().map(Setting::variable).collect();
                     let hint = did_you_mean(&name, names.iter().map(String::as_str));
                     self.report(origin, "", format!("sets nothing{hint}"));
                 }
@@ -225,7 +232,7 @@ impl Loader {
 
     fn take_flags(&mut self, overrides: &Overrides) {
         for (flag, value) in overrides.given() {
-            if let Some(setting) = SETTINGS.iter().find(|s| s.flag == Some(flag)) {
+            if let Some(setting) = catalogue::all().find(|s| s.flag == Some(flag)) {
                 self.take(setting, Given::Text(value), Origin::Flag(flag));
             }
         }
@@ -456,8 +463,7 @@ fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Str
 }
 
 fn unknown_section(section: &str) -> String {
-    let known = SETTINGS
-        .iter()
+    let known = catalogue::all()
         .map(Setting::section)
         .filter(|s| !s.is_empty());
     let hint = did_you_mean(section, known.chain([agents::SECTION, rules::SECTION]));
@@ -465,14 +471,14 @@ fn unknown_section(section: &str) -> String {
 }
 
 fn unknown_key(section: &str, key: &str) -> String {
-    let own = SETTINGS.iter().filter(|s| s.section() == section);
+    let own = catalogue::all().filter(|s| s.section() == section);
     let (rules_section, rules) = retention::PLACE;
     let rules = (section == rules_section).then_some(rules);
     let arrays = notify::arrays().filter(|_| section == notify::SECTION);
     let arrays = arrays.chain(rules);
     let mut hint = did_you_mean(key, own.map(Setting::key).chain(arrays));
     if hint.is_empty()
-        && let Some(elsewhere) = SETTINGS.iter().find(|s| s.key() == key)
+        && let Some(elsewhere) = catalogue::all().find(|s| s.key() == key)
     {
         hint = match elsewhere.section() {
             "" => "; it belongs above all sections".to_owned(),
@@ -503,7 +509,7 @@ mod tests {
             log_format: text(),
         };
         let mut flags: Vec<_> = all.given().map(|(flag, _)| flag).collect();
-        let mut known: Vec<_> = SETTINGS.iter().filter_map(|s| s.flag).collect();
+        let mut known: Vec<_> = catalogue::all().filter_map(|s| s.flag).collect();
         flags.sort_unstable();
         known.sort_unstable();
         assert_eq!(flags, known);

@@ -6,6 +6,7 @@
 mod agents;
 mod catalogue;
 mod configuration;
+mod detectors;
 mod error;
 mod file;
 mod loader;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentNo, OccurrenceNo, Timestamp};
+use super::{AgentNo, OccurrenceNo, Span, SpanId, Timestamp, TraceId};
 
 /// Names and values of labels or annotations, sorted by name.
 pub type LabelPairs = Vec<(String, String)>;
@@ -57,6 +57,8 @@ pub enum AlertSource {
     Rule,
     /// Somebody else's alert, posted to the Alertmanager API.
     External,
+    /// A detector of failures in traces.
+    Detector,
 }
 
 /// Where an alert stands.
@@ -146,7 +148,7 @@ pub struct Alert {
     /// Who looks after it.
     #[serde(default)]
     pub acknowledged: Option<Acknowledgement>,
-    /// When an external alert is over unless it is sent again.
+    /// When an external alert is over unless it is sent again, and a detector's unless it is found again.
     #[serde(default)]
     pub ends_at: Option<Timestamp>,
 }
@@ -328,6 +330,36 @@ pub struct Evidence {
     pub value: Option<f64>,
     /// The series' last samples up to then: milliseconds since the epoch, value.
     pub samples: Vec<EvidenceSample>,
+    /// Spans that it was found in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<EvidenceSpan>,
+    /// Traces of the agent around that time, those that failed first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<TraceId>,
+}
+
+/// A span of [`Evidence`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceSpan {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// It.
+    pub span_id: SpanId,
+    /// Who did it.
+    pub agent_id: String,
+    /// What it did.
+    pub operation: String,
+}
+
+impl From<&Span> for EvidenceSpan {
+    fn from(span: &Span) -> Self {
+        Self {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            agent_id: span.agent.to_string(),
+            operation: span.name.to_string(),
+        }
+    }
 }
 
 /// A sample of [`Evidence`].

@@ -34,7 +34,7 @@ mod trace_read;
 pub use agent::{Agent, AgentStatus, Contact, INTERVAL_MS, Registration, RegistrationSource};
 pub use alert::{
     Acknowledgement, Alert, AlertEvent, AlertEventKind, AlertSource, AlertState, Evidence,
-    EvidenceSample, LabelPairs, Severity, Silence,
+    EvidenceSample, EvidenceSpan, LabelPairs, Severity, Silence,
 };
 pub use batch::{Batch, MetricMetadata, Row};
 pub use book::AlertBook;

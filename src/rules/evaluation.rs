@@ -1,7 +1,7 @@
 //! One evaluation of rules over the present moment: finds what changes the alerts.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -15,9 +15,9 @@ use super::{
 use crate::{
     alerts::{self, Finding, Life, Surroundings, Terms},
     model::{
-        Agent, AgentNo, Alert, AlertBook, AlertEventKind, AlertSource, Condition, EvidenceSample,
-        History, MetricKind, NoData, ReadError, Rule, SeriesInfo, StoredRule, Timestamp, Window,
-        downtime_ms, is_derived_metric,
+        Agent, AgentId, AgentNo, Alert, AlertBook, AlertEventKind, AlertSource, Condition,
+        EvidenceSample, History, MetricKind, NoData, ReadError, Rule, SeriesInfo, SpanFilter,
+        StoredRule, Timestamp, TraceId, TraceQuery, Window, downtime_ms, is_derived_metric,
     },
     store::Observation,
 };
@@ -26,6 +26,12 @@ use crate::{
 const EVIDENCE_SAMPLES: usize = 60;
 /// How far back they are looked for, in milliseconds.
 const EVIDENCE_MS: i64 = 3_600_000;
+/// Traces of the agent that are named beside them.
+const EVIDENCE_TRACES: usize = 5;
+/// How far back these are looked for, in milliseconds.
+const EVIDENCE_TRACES_MS: i64 = 900_000;
+/// Alerts of one evaluation that traces are looked for.
+const TRACE_LOOKUPS_MAX: u32 = 50;
 
 /// Which rules are evaluated.
 #[derive(Clone, Debug)]
@@ -63,6 +69,8 @@ struct Round<'a> {
     at: Timestamp,
     listening_since: Option<Timestamp>,
     interval_ms: i64,
+    /// Alerts that traces may still be looked for.
+    trace_lookups: Cell<u32>,
 }
 
 impl Evaluator {
@@ -94,6 +102,7 @@ impl Evaluator {
             at,
             listening_since,
             interval_ms: history.policy(at).interval_ms,
+            trace_lookups: Cell::new(TRACE_LOOKUPS_MAX),
         };
         let agents: Vec<Agent> = history
             .agents(at)
@@ -366,7 +375,18 @@ impl<'a> Pass<'a> {
             },
             annotations: texts.annotations,
             samples: samples.unwrap_or_default(),
+            traces: self.traces_around(kind),
         });
+    }
+
+    /// Traces of the agent around now, where an alert begins to fire.
+    fn traces_around(&self, kind: AlertEventKind) -> Vec<TraceId> {
+        let left = self.round.trace_lookups.get();
+        if kind != AlertEventKind::Fired || left == 0 {
+            return Vec::new();
+        }
+        self.round.trace_lookups.set(left - 1);
+        traces_of(self.round.history, &self.agent.id, self.round.at)
     }
 
     /// What the finding would do to the alert. The committer decides; this keeps from asking it in vain.
@@ -415,6 +435,7 @@ impl<'a> Pass<'a> {
                 description: String::new(),
                 annotations: Vec::new(),
                 samples: Vec::new(),
+                traces: Vec::new(),
             });
         }
     }
@@ -443,6 +464,30 @@ fn evidence(readings: &dyn Readings, at: Timestamp) -> Vec<EvidenceSample> {
     let skipped = samples.len().saturating_sub(EVIDENCE_SAMPLES);
     let last = samples.into_iter().skip(skipped);
     last.map(|s| EvidenceSample(s.time, s.value)).collect()
+}
+
+/// The last traces of an agent, those in which it failed first. What cannot be read is no evidence.
+fn traces_of(history: &dyn History, agent: &AgentId, at: Timestamp) -> Vec<TraceId> {
+    let mut found: Vec<TraceId> = Vec::new();
+    for status in [Some("failed"), None] {
+        let query = TraceQuery {
+            window: Window::ending_at(at, EVIDENCE_TRACES_MS),
+            filter: SpanFilter {
+                agent: Some(agent.clone()),
+                status: status.map(str::to_owned),
+                ..SpanFilter::default()
+            },
+            after: None,
+            limit: EVIDENCE_TRACES,
+        };
+        let page = history.find_traces(&query).unwrap_or_default();
+        for trace in page.traces {
+            if found.len() < EVIDENCE_TRACES && !found.contains(&trace.trace_id) {
+                found.push(trace.trace_id);
+            }
+        }
+    }
+    found
 }
 
 fn firings_since(history: &dyn History, id: &str, since: Timestamp, at: Timestamp) -> usize {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::{
     alerts::Finding,
     model::{
-        Acknowledgement, AgentNo, Alert, AlertSource, DeliveryOutcome, EvidenceSample, LabelPairs,
-        OccurrenceNo, RuleOrigin, Severity, Silence, StoredRule, Timestamp,
+        Acknowledgement, AgentNo, Alert, AlertSource, DeliveryOutcome, EvidenceSample,
+        EvidenceSpan, LabelPairs, OccurrenceNo, RuleOrigin, Severity, Silence, StoredRule,
+        Timestamp, TraceId,
     },
 };
 
@@ -14,6 +15,8 @@ use crate::{
 pub const RULES_MAX: usize = 5_000;
 /// Alerts of other systems that may fire at once.
 pub(super) const EXTERNAL_MAX: usize = 10_000;
+/// Alerts of detectors that may fire at once.
+pub(super) const DETECTED_MAX: usize = 10_000;
 /// Silences that are kept; beyond it the oldest expired ones go.
 pub(super) const SILENCES_MAX: usize = 10_000;
 
@@ -42,6 +45,33 @@ pub struct Observation {
     pub annotations: LabelPairs,
     /// The series' last samples, for the evidence.
     pub samples: Vec<EvidenceSample>,
+    /// Traces of the agent around that time, for the evidence.
+    pub traces: Vec<TraceId>,
+}
+
+/// What a detector found in traces. Its alert fires at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detection {
+    /// The agent concerned.
+    pub agent: AgentNo,
+    /// Identity of the alert.
+    pub alert_id: String,
+    /// Name of the alert.
+    pub name: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Labels of the alert, sorted.
+    pub labels: LabelPairs,
+    /// What happened, for people.
+    pub description: String,
+    /// What was found.
+    pub value: f64,
+    /// What it was held against.
+    pub threshold: f64,
+    /// Spans that show it, for the evidence.
+    pub spans: Vec<EvidenceSpan>,
+    /// When the alert is over unless it is found again; `None` when it is told that it is over.
+    pub ends_at: Option<Timestamp>,
 }
 
 /// Somebody else's alert, as the Alertmanager API takes it.
@@ -120,6 +150,10 @@ pub enum Change {
     },
     /// Somebody else's alerts.
     External(Vec<ExternalAlert>),
+    /// What detectors found in traces.
+    Detect(Vec<Detection>),
+    /// What detectors found is the case no longer.
+    EndDetected(Vec<OccurrenceNo>),
     /// Groups that are due are looked at, and external alerts that were not sent again end.
     Dispatch,
     /// Alerts that fire are put into the groups of the routes as they are now.
@@ -171,8 +205,24 @@ impl Change {
                         + pairs(&o.labels)
                         + pairs(&o.annotations)
                         + size_of_val(o.samples.as_slice())
+                        + size_of_val(o.traces.as_slice())
                 })
                 .sum(),
+            Self::Detect(all) => all
+                .iter()
+                .map(|d| {
+                    let spans = d
+                        .spans
+                        .iter()
+                        .map(|s| 96 + s.agent_id.len() + s.operation.len());
+                    size_of_val(d)
+                        + d.alert_id.len()
+                        + d.description.len()
+                        + pairs(&d.labels)
+                        + spans.sum::<usize>()
+                })
+                .sum(),
+            Self::EndDetected(all) => 64 + size_of_val(all.as_slice()),
             Self::External(all) => all
                 .iter()
                 .map(|e| size_of_val(e) + pairs(&e.labels) + pairs(&e.annotations))

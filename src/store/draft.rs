@@ -2,6 +2,7 @@
 //! nothing behind; one that is committed is published as a whole.
 
 mod alerting;
+mod detecting;
 mod dispatching;
 mod write;
 
@@ -518,7 +519,7 @@ impl<'a> Draft<'a> {
         self.add_event(no, AgentEvent::Deregistered);
         self.resolve_health_alert(no, id, "the agent was deregistered");
         for alert in self.catalog.book.open.get(&no).cloned().unwrap_or_default() {
-            if alert.source == AlertSource::Rule {
+            if matches!(alert.source, AlertSource::Rule | AlertSource::Detector) {
                 self.end(&alert, "the agent was deregistered", String::new());
             }
         }

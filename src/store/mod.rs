@@ -54,7 +54,7 @@ mod tests;
 mod traces;
 mod verification;
 
-pub use alerting::{Change, Changed, ExternalAlert, Observation, RULES_MAX};
+pub use alerting::{Change, Changed, Detection, ExternalAlert, Observation, RULES_MAX};
 pub use compact::{CompactReport, CompactStep, compact};
 pub use copies::{inspect, open_copy, snapshot_file};
 pub use error::{Condition, OpenError, WriteError};

@@ -66,6 +66,8 @@ pub struct OwnMetrics {
     pub spans_appended: Counter,
     /// Spans refused, by reason.
     pub spans_rejected: Family<By, Counter>,
+    /// Spans that are durable, but that what is derived from traces missed: too much waited.
+    pub spans_unwatched: Counter,
     /// Bytes of blocks of spans written.
     pub span_block_bytes_written: Counter,
     /// Checkpoints done.
@@ -161,6 +163,7 @@ impl Default for OwnMetrics {
             samples_rejected: Family::default(),
             spans_appended: Counter::default(),
             spans_rejected: Family::default(),
+            spans_unwatched: Counter::default(),
             span_block_bytes_written: Counter::default(),
             checkpoints: Counter::default(),
             blocks_written: Counter::default(),
@@ -247,6 +250,11 @@ impl OwnMetrics {
             "spans_rejected",
             "Spans refused, by reason",
             self.spans_rejected.clone(),
+        );
+        r.register(
+            "spans_unwatched",
+            "Spans that span metrics and detectors missed since too much waited",
+            self.spans_unwatched.clone(),
         );
         r.register_with_unit(
             "span_blocks_written_size",

@@ -16,7 +16,7 @@ use longwatch::{
         AGENT_KEYS, CHANNEL_SECTIONS, Config, KeyInfo, LogFormat, Origin, Overrides,
         RETENTION_RULE_KEYS, ROUTING_SECTIONS, SettingInfo, load, settings,
     },
-    model::{DAY_MS, RegistrationSource},
+    model::{DAY_MS, RegistrationSource, Severity},
     notify::{ChannelKind, MailSecurity, Secret},
 };
 use tracing::level_filters::LevelFilter;
@@ -54,6 +54,30 @@ fn errors(text: &str) -> Vec<String> {
         .lines()
         .map(|line| line.strip_prefix(&name).unwrap_or(line).to_owned())
         .collect()
+}
+
+#[test]
+fn settings_of_detectors_stand_in_sections_of_their_own_or_behind_dots() {
+    for text in [
+        "[traces.detectors.loop]\nrounds = 7\nseverity = \"critical\"\n[traces.detectors.idle]\nenabled = false",
+        "[traces]\ndetectors.loop.rounds = 7\ndetectors.loop.severity = \"critical\"\ndetectors.idle = { enabled = false }",
+    ] {
+        let detectors = read(text).watch.detectors;
+        assert_eq!(detectors.looping.rounds, 7);
+        assert_eq!(detectors.looping.switch.severity, Severity::Critical);
+        assert!(!detectors.idle.switch.enabled && detectors.looping.switch.enabled);
+    }
+    assert_eq!(
+        errors(
+            "[traces.detectors.loop]\nround = 7\nrounds = 1\n[traces.detectors.lop]\nrounds = 7\n[traces.x]"
+        ),
+        [
+            "2:1: traces.detectors.loop.round: unknown key; did you mean `detectors.loop.rounds`?",
+            "3:10: traces.detectors.loop.rounds: must be between 2 and 1000000, not 1",
+            "4:18: traces.detectors.lop: unknown key",
+            "6:9: traces.x: unknown key",
+        ]
+    );
 }
 
 #[test]
@@ -717,6 +741,7 @@ fn title(section: &str) -> &'static str {
         "rules" => "Alert rules",
         "notify" => "Notifications",
         "log" => "The log",
+        "traces" => "What is derived from traces",
         other => panic!("section [{other}] needs a title here"),
     }
 }

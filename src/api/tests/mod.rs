@@ -83,6 +83,7 @@ impl Edge {
             ready: readiness,
             rules: tokio::sync::watch::channel(crate::rules::RulesStatus::default()).1,
             target_files: watch::channel(TargetFiles::default()).1,
+            span_tap: crate::traces::SpanTap::new().0,
         };
         let access = Access::load(&settings).unwrap();
         Self {

@@ -72,6 +72,8 @@ impl Draft<'_> {
                 self.take_all_external(&alerts);
                 Changed::Done(alerts.len())
             }
+            Change::Detect(detections) => Changed::Done(self.detect_all(detections)),
+            Change::EndDetected(occurrences) => Changed::Done(self.end_detected(&occurrences)),
             Change::Dispatch => Changed::Done(self.dispatch()),
             Change::Regroup => Changed::Done(self.regroup()),
             Change::Settle {
@@ -127,6 +129,8 @@ impl Draft<'_> {
                 threshold: observation.threshold,
                 value: observation.value,
                 samples: observation.samples.clone(),
+                spans: Vec::new(),
+                traces: observation.traces.clone(),
             };
             self.alerting.evidence.push((alert.occurrence, evidence));
         }
@@ -452,12 +456,16 @@ impl Draft<'_> {
         }
     }
 
-    /// Ends external alerts that were not sent again in time.
+    /// Ends alerts that were not sent, or not found, again in time.
     pub(super) fn end_external(&mut self) {
         let (now, started) = (self.now, self.catalog.open_run);
         for alert in self.catalog.book.all_open() {
             if alert.ends_with(started).is_some_and(|end| end <= now) {
-                self.end(&alert, "its sender did not send it again", String::new());
+                let reason = match alert.source {
+                    AlertSource::Detector => "it was not found again",
+                    _ => "its sender did not send it again",
+                };
+                self.end(&alert, reason, String::new());
             }
         }
     }

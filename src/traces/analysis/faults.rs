@@ -107,6 +107,13 @@ pub(super) fn errors(forest: &Forest<'_>) -> Vec<SpanError> {
 /// Operations that were tried again after an error: siblings of one agent and name, each begun after the one before
 /// it had failed.
 pub(super) fn retries(forest: &Forest<'_>) -> Vec<Retry> {
+    let chains = retry_chains(forest);
+    let retry = |(parent, tries): &(SpanId, Vec<NodeNo>)| retry(forest, *parent, tries);
+    chains.iter().filter_map(retry).collect()
+}
+
+/// The same as nodes, with the span that all attempts of a chain are part of.
+pub(in crate::traces) fn retry_chains(forest: &Forest<'_>) -> Vec<(SpanId, Vec<NodeNo>)> {
     let mut found = Vec::new();
     for no in &forest.order {
         let parent = &forest.nodes[*no];
@@ -135,7 +142,7 @@ pub(super) fn retries(forest: &Forest<'_>) -> Vec<Retry> {
                 a.is_failed() && !a.is_open() && b.start_ns >= a.end_ns
             };
             let tries = attempts.chunk_by(is_again).filter(|tries| tries.len() > 1);
-            found.extend(tries.filter_map(|tries| retry(forest, parent.span_id, tries)));
+            found.extend(tries.map(|tries| (parent.span_id, tries.to_vec())));
         }
     }
     found

@@ -11,6 +11,7 @@ pub use analyse::{
     Analysis, AnalysisError, Durations, MissingParent, Oddities, PathSegment, RootInfo, SkewShift,
     analyse,
 };
+pub(super) use faults::retry_chains;
 pub use faults::{ExceptionInfo, Retry, SpanError};
 pub use json::to_json;
 pub(super) use json::{ms, tokens};

@@ -202,10 +202,7 @@ impl<'a> Finder<'a> {
                 apart((source, own.clone(), EdgeKind::Call))
             })
             .or_else(|| {
-                let (start, to) = span.name.split_at_checked(HANDOFF_TOOL.len())?;
-                let target = start
-                    .eq_ignore_ascii_case(HANDOFF_TOOL)
-                    .then(|| agent_called(to))??;
+                let target = handoff_target(span)?;
                 apart((own.clone(), target, EdgeKind::Transfer))
             })
             .or_else(|| NAMED_LAST.iter().find_map(named))
@@ -256,6 +253,24 @@ fn named(rule: &Named, own: &AgentId, span: &Span) -> Option<(AgentId, AgentId, 
     }
     let end = |text: Option<&str>| text.map_or_else(|| Some(own.clone()), agent_called);
     Some((end(source)?, end(target)?, rule.kind))
+}
+
+/// Who hands over to whom, as a span tells it itself, also where both are the same.
+pub(in crate::traces) fn transfer_told(own: &AgentId, span: &Span) -> Option<(AgentId, AgentId)> {
+    let is_transfer = |rule: &&Named| rule.kind == EdgeKind::Transfer;
+    let rules = NAMED_FIRST.iter().chain(&NAMED_LAST).filter(is_transfer);
+    let by_attributes = rules.into_iter().find_map(|rule| named(rule, own, span));
+    by_attributes
+        .map(|(source, target, _)| (source, target))
+        .or_else(|| Some((own.clone(), handoff_target(span)?)))
+}
+
+/// The agent that a tool hands off to, by the tool's name.
+fn handoff_target(span: &Span) -> Option<AgentId> {
+    let (start, to) = span.name.split_at_checked(HANDOFF_TOOL.len())?;
+    start
+        .eq_ignore_ascii_case(HANDOFF_TOOL)
+        .then(|| agent_called(to))?
 }
 
 /// The edges of a trace's spans, or of several traces' that link to one another; skew of clocks is corrected.
