@@ -421,7 +421,7 @@ proptest! {
     ) {
         let mut history = empty();
         for agent in ["a0", "a1", "a2"] {
-            add_steady(&mut history, agent, 10.0, 10.0);
+            history.add_agent(agent, before(48 * HOUR_MS));
         }
         history.traces = traces.iter().zip(&began).enumerate().map(|(no, (spans, hours))| {
             let spans = spans.iter().zip(1..).map(|((agent, from, to, fails, cost), span_no)| {
