@@ -145,12 +145,16 @@ pub(super) async fn health(
             .agent(&id, at)
             .ok_or_else(|| Problem::unknown_agent(&id, at))?;
         let window_ms = window_ms.unwrap_or_else(|| view.policy(at).health_window_ms);
-        let health = report::health_score(&*view, &agent, Window::ending_at(at, window_ms))?;
+        let window = Window::ending_at(at, window_ms);
+        let health = report::health_score(&*view, &agent, window)?;
         let mut answer = json!({
             "agent_id": id.as_str(),
             "health_score": health.score,
             "deductions": health.deductions,
         });
+        if let Some(traces) = report::agent_traces(&*view, &id, window)? {
+            answer["traces"] = json!(traces);
+        }
         put_warnings(&mut answer, &*view, std::slice::from_ref(&agent), at);
         Ok(Json(answer))
     })

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::{
+    findings::rank,
     fleet::performance_report,
     performance::{AgentPerformance, PerformanceReport, ReportRequest, SystemTrends},
     shape,
+    traces::doubled,
 };
 use crate::model::{AgentId, History, ReadError, Window};
 
@@ -66,6 +68,40 @@ const OF_SYSTEM: Figures<SystemTrends> = &[
     }),
     ("network_bytes_sent", |s| s.network_bytes_sent),
     ("network_bytes_received", |s| s.network_bytes_received),
+];
+
+/// Figures of agents' traces, which are compared where either report has traces.
+const OF_AGENT_TRACES: Figures<AgentPerformance> = &[
+    ("span_error_rate", |a| a.traces.as_ref()?.error_rate),
+    ("span_p95_ms", |a| a.traces.as_ref()?.p95_ms),
+    ("tokens", |a| {
+        let traces = a.traces.as_ref().filter(|t| t.traces_complete)?;
+        Some(traces.usage.tokens() as f64)
+    }),
+    ("cost", |a| {
+        let traces = a.traces.as_ref().filter(|t| t.traces_complete)?;
+        traces.usage.cost
+    }),
+];
+
+/// Figures of all traces, likewise.
+const OF_SYSTEM_TRACES: Figures<SystemTrends> = &[
+    ("traces", |s| {
+        let traces = s.traces.as_ref().filter(|t| t.traces_complete)?;
+        Some(traces.traces as f64)
+    }),
+    ("span_error_rate", |s| s.traces.as_ref()?.error_rate),
+    ("p95_trace_duration_ms", |s| {
+        s.traces.as_ref()?.p95_duration_ms
+    }),
+    ("tokens", |s| {
+        let traces = s.traces.as_ref().filter(|t| t.traces_complete)?;
+        Some(traces.usage.tokens() as f64)
+    }),
+    ("cost", |s| {
+        let traces = s.traces.as_ref().filter(|t| t.traces_complete)?;
+        traces.usage.cost
+    }),
 ];
 
 fn cpu(agent: &AgentPerformance, value: f64) -> Option<f64> {
@@ -127,7 +163,7 @@ struct Shown(#[serde(serialize_with = "shape::maybe_short_number")] Option<f64>)
 pub struct Changes(#[serde(serialize_with = "shape::pairs")] Vec<(&'static str, Change)>);
 
 impl Changes {
-    fn between<T>(figures: Figures<T>, before: &T, after: &T) -> Self {
+    fn between<T>(figures: &[Figures<T>], before: &T, after: &T) -> Self {
         let change = |(name, read): &(&'static str, fn(&T) -> Option<f64>)| {
             let change = Change {
                 before: read(before),
@@ -135,7 +171,7 @@ impl Changes {
             };
             (*name, change)
         };
-        Self(figures.iter().map(change).collect())
+        Self(figures.iter().copied().flatten().map(change).collect())
     }
 
     /// The figures in their order.
@@ -178,12 +214,23 @@ impl Comparison {
         let (ids_before, ids_after) = (by_id(before), by_id(after));
         let earlier: BTreeMap<&AgentId, &AgentPerformance> =
             before.agents.iter().map(|a| (&a.agent_id, a)).collect();
+        let has_traces = before.trends.traces.is_some() || after.trends.traces.is_some();
+        let of_agent: &[_] = if has_traces {
+            &[OF_AGENT, OF_AGENT_TRACES]
+        } else {
+            &[OF_AGENT]
+        };
+        let of_system: &[_] = if has_traces {
+            &[OF_SYSTEM, OF_SYSTEM_TRACES]
+        } else {
+            &[OF_SYSTEM]
+        };
         let agents = after
             .agents
             .iter()
             .filter_map(|agent| {
                 let earlier = earlier.get(&agent.agent_id)?;
-                let changes = Changes::between(OF_AGENT, *earlier, agent);
+                let changes = Changes::between(of_agent, *earlier, agent);
                 Some((agent.agent_id.clone(), changes))
             })
             .collect();
@@ -192,15 +239,18 @@ impl Comparison {
             window: before.window,
             coverage: before.coverage,
             agents,
-            system: Changes::between(OF_SYSTEM, &before.trends, &after.trends),
+            system: Changes::between(of_system, &before.trends, &after.trends),
             appeared: ids_after.difference(&ids_before).cloned().collect(),
             disappeared: ids_before.difference(&ids_after).cloned().collect(),
         }
     }
 
     /// Names of the figures that are compared for each agent, in their order.
-    pub(super) fn agent_figures() -> impl Iterator<Item = &'static str> {
-        OF_AGENT.iter().map(|(name, _)| *name)
+    pub(super) fn agent_figures(&self) -> impl Iterator<Item = &'static str> {
+        let has_traces = self.system.iter().any(|(name, _)| *name == "traces");
+        let of_traces = has_traces.then_some(OF_AGENT_TRACES);
+        let figures = OF_AGENT.iter().chain(of_traces.into_iter().flatten());
+        figures.map(|(name, _)| *name)
     }
 }
 
@@ -256,6 +306,9 @@ pub fn report_with_previous(
     };
     let mut report = performance_report(history, request)?;
     let before = performance_report(history, &earlier)?;
-    report.comparison = Some(Comparison::between(&before, &report, Source::Previous));
+    let comparison = Comparison::between(&before, &report, Source::Previous);
+    report.findings.extend(doubled(&report, &comparison));
+    rank(&mut report.findings);
+    report.comparison = Some(comparison);
     Ok(report)
 }

@@ -7,6 +7,7 @@ use super::{
     contact::Gap,
     performance::{AgentPerformance, PerformanceReport},
     shape::word_for,
+    traces::AgentTraces,
 };
 
 const COLUMNS: [&str; 34] = [
@@ -46,18 +47,46 @@ const COLUMNS: [&str; 34] = [
     "network_bytes_received_per_second",
 ];
 
+/// Columns of a report that has traces.
+const TRACE_COLUMNS: [&str; 16] = [
+    "traces",
+    "spans",
+    "failed_spans",
+    "span_error_rate",
+    "span_p50_ms",
+    "span_p95_ms",
+    "span_p99_ms",
+    "span_max_ms",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "unpriced_tokens",
+    "open_spans",
+    "oldest_open_seconds",
+    "critical_path_ms",
+    "critical_path_share",
+];
+
 pub(super) fn render(report: &PerformanceReport) -> String {
     let mut text = String::new();
     let mut head: Vec<String> = COLUMNS.map(str::to_owned).to_vec();
-    if report.comparison.is_some() {
+    let has_traces = report.trends.traces.is_some();
+    if has_traces {
+        head.extend(TRACE_COLUMNS.map(str::to_owned));
+    }
+    if let Some(comparison) = &report.comparison {
         head.extend(
-            Comparison::agent_figures()
+            comparison
+                .agent_figures()
                 .flat_map(|name| [format!("{name}_before"), format!("{name}_change")]),
         );
     }
     add_line(&mut text, &head);
     for agent in &report.agents {
         let mut cells = row(report, agent).to_vec();
+        if has_traces {
+            cells.extend(trace_cells(agent.traces.as_ref()));
+        }
         if let Some(comparison) = &report.comparison {
             cells.extend(changes(comparison, agent));
         }
@@ -116,10 +145,37 @@ fn row(report: &PerformanceReport, agent: &AgentPerformance) -> [String; COLUMNS
     ]
 }
 
+/// Empty for an agent that no trace is of.
+fn trace_cells(traces: Option<&AgentTraces>) -> [String; TRACE_COLUMNS.len()] {
+    let Some(traces) = traces else {
+        return [const { String::new() }; TRACE_COLUMNS.len()];
+    };
+    let usage = &traces.usage;
+    [
+        traces.traces.to_string(),
+        traces.spans.to_string(),
+        traces.failed_spans.to_string(),
+        maybe(traces.error_rate),
+        maybe(traces.p50_ms),
+        maybe(traces.p95_ms),
+        maybe(traces.p99_ms),
+        maybe(traces.max_ms),
+        usage.input_tokens.to_string(),
+        usage.output_tokens.to_string(),
+        maybe(usage.cost),
+        usage.unpriced_tokens.to_string(),
+        traces.open_spans.to_string(),
+        maybe(traces.oldest_open_seconds),
+        number(traces.critical_path_ms),
+        maybe(traces.critical_path_share),
+    ]
+}
+
 /// Each compared figure as it was and what it rose by; empty for an agent that is new.
 fn changes(comparison: &Comparison, agent: &AgentPerformance) -> Vec<String> {
     let changes = comparison.agents.get(&agent.agent_id);
-    Comparison::agent_figures()
+    comparison
+        .agent_figures()
         .flat_map(|name| {
             let change = changes.map(|all| all.of(name)).unwrap_or_default();
             [maybe(change.before), maybe(change.change())]

@@ -1,10 +1,12 @@
 //! A history in memory for tests: slow and obvious.
 
+use std::sync::Arc;
+
 use crate::model::{
     Agent, AgentId, AgentNo, Alert, AlertEvent, History, Increase, MetricKind, OccurrenceNo,
     Policy, ReadError, Registration, RegistrationSource, Run, Sample, SeriesExtent, SeriesInfo,
-    SeriesKey, SeriesNo, Severity, Summary, Timestamp, TraceHistory, Unreadable, Visit, Window,
-    is_stale_marker,
+    SeriesKey, SeriesNo, Severity, Span, SpanFilter, Summary, Timestamp, TraceCursor, TraceHistory,
+    TracePage, TraceQuery, TraceSummary, TraceVisit, Unreadable, Visit, Window, is_stale_marker,
 };
 
 #[derive(Debug, Default)]
@@ -17,6 +19,10 @@ pub(super) struct FakeHistory {
     pub(super) unreadable: Vec<(AgentNo, Unreadable)>,
     /// Samples before this have expired: statistics are all that is left of them.
     pub(super) expired_before: Option<Timestamp>,
+    /// Traces in the order that they are handed over in, each with its spans.
+    pub(super) traces: Vec<Vec<Span>>,
+    /// What is met after so many of them.
+    pub(super) damaged_after: Option<usize>,
 }
 
 impl FakeHistory {
@@ -88,7 +94,68 @@ impl FakeHistory {
     }
 }
 
-impl TraceHistory for FakeHistory {}
+impl TraceHistory for FakeHistory {
+    fn find_traces(&self, query: &TraceQuery) -> Result<TracePage, ReadError> {
+        let mut cursors = Vec::new();
+        self.each_trace(query.window, &query.filter, &mut |trace_id, spans| {
+            let start_ns = spans.iter().map(|s| s.start_ns).min().unwrap();
+            cursors.push(TraceCursor { start_ns, trace_id });
+            true
+        })?;
+        cursors.sort_unstable_by(|a, b| b.cmp(a));
+        let summary = |cursor: &TraceCursor| TraceSummary {
+            trace_id: cursor.trace_id,
+            name: None,
+            start_ns: cursor.start_ns,
+            end_ns: cursor.start_ns,
+            root_agent: AgentId::unknown(),
+            root_operation: "".into(),
+            root_service: None,
+            has_root: true,
+            spans: 0,
+            failed_spans: 0,
+            open_spans: 0,
+            agents: Vec::new(),
+            tokens: 0,
+            cost: None,
+            is_pinned: false,
+        };
+        Ok(TracePage {
+            traces: cursors.iter().take(query.limit).map(summary).collect(),
+            next: None,
+        })
+    }
+
+    fn each_trace(
+        &self,
+        window: Window,
+        filter: &SpanFilter,
+        visit: &mut TraceVisit<'_>,
+    ) -> Result<(), ReadError> {
+        let bounds = [window.from, window.to].map(|t| t.as_millis().saturating_mul(1_000_000));
+        for (at, spans) in self.traces.iter().enumerate() {
+            if self.damaged_after == Some(at) {
+                return Err(ReadError::Damaged(
+                    "a block of spans, for a test".to_owned(),
+                ));
+            }
+            let start = spans.iter().map(|s| s.start_ns).min().unwrap();
+            let is_asked =
+                (bounds[0]..=bounds[1]).contains(&start) && spans.iter().any(|s| filter.fits(s));
+            if is_asked && !visit(spans[0].trace_id, spans.clone()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_spans(&self) -> Vec<Arc<Span>> {
+        let spans = self.traces.iter().flatten().filter(|span| span.is_open());
+        let mut open: Vec<_> = spans.cloned().map(Arc::new).collect();
+        open.sort_by_key(|span| span.start_ns);
+        open
+    }
+}
 
 impl History for FakeHistory {
     fn last_commit(&self) -> Option<Timestamp> {

@@ -1,20 +1,22 @@
 //! What is wrong and what to do about it: the document's recommendations and, beside them, findings
 //! that each carry the figures and the query that shows them.
 
-use std::{cmp::Reverse, fmt::Write};
+use std::cmp::Reverse;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     alerts::HEALTH_ALERT_NAME,
-    model::{AgentId, AgentStatus, HealthWeights, Severity, Timestamp, Window, names},
+    model::{AgentId, AgentStatus, HealthWeights, Severity, Window, names},
 };
 
 use super::{
     health::Deduction,
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
+    query::{alerts_query, samples_query},
     shape::{number_value, pairs, short_number, text, text_value},
+    traces,
     unread::Unread,
     wording::{counted, duration, moment, one_digit, percent_of},
 };
@@ -94,6 +96,7 @@ pub(super) fn judge(
         findings.extend(silent_at_times(agent, window));
         findings.extend(filling_up(agent, Usage::Cpu, window));
         findings.extend(filling_up(agent, Usage::Memory, window));
+        findings.extend(traces::of_agent(agent, window));
         let own = report
             .alerts
             .iter()
@@ -101,12 +104,17 @@ pub(super) fn judge(
         findings.extend(own.filter_map(|alert| alert_finding(alert, window)));
     }
     findings.extend(report.unread.iter().map(damaged_blocks));
+    findings.extend(traces::unread(report));
     findings.extend(partial_coverage(report));
     let recommendations = recommended.iter().map(|f| f.message.clone()).collect();
     recommended.extend(findings);
-    // The sort is stable: within one severity, recommendations stay first and worst agents before others.
-    recommended.sort_by_key(|finding| Reverse(finding.severity));
+    rank(&mut recommended);
     (recommendations, recommended)
+}
+
+/// Worst first. The sort is stable: within one severity, recommendations stay first and worst agents before others.
+pub(super) fn rank(findings: &mut [Finding]) {
+    findings.sort_by_key(|finding| Reverse(finding.severity));
 }
 
 fn system_wide(agents: &[AgentPerformance], window: Window) -> Option<Finding> {
@@ -431,41 +439,4 @@ fn partial_coverage(report: &PerformanceReport) -> Option<Finding> {
             ("query", samples_query(None, names::UP, report.window)),
         ],
     })
-}
-
-/// Lists include both ends, a window has its beginning left out: the next millisecond makes them agree.
-fn bounds(window: Window) -> (Timestamp, Timestamp) {
-    (window.from.plus_millis(1).max(Timestamp::MIN), window.to)
-}
-
-fn samples_query(agent: Option<&AgentId>, metric: &str, window: Window) -> Evidence {
-    let (from, to) = bounds(window);
-    let agent = agent.map_or_else(String::new, |id| {
-        format!("agent_id={}&", percent_encode(id.as_str()))
-    });
-    Evidence::Value(json!(format!(
-        "/api/v1/samples?{agent}metric_name={metric}&from={from}&to={to}"
-    )))
-}
-
-fn alerts_query(agent: &AgentId, window: Window) -> Evidence {
-    let (from, to) = bounds(window);
-    Evidence::Value(json!(format!(
-        "/api/v1/alerts?state=all&agent_id={}&from={from}&to={to}",
-        percent_encode(agent.as_str())
-    )))
-}
-
-/// RFC 3986: everything but unreserved characters.
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }

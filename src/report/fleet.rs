@@ -16,6 +16,7 @@ use super::{
         AgentPerformance, AlertInWindow, PerformanceReport, ReportRequest, SystemTrends,
     },
     status::agent_status,
+    traces,
     traffic::Traffic,
     unread::unread,
 };
@@ -54,13 +55,22 @@ pub fn performance_report(
         sent.merge(traffic[0]);
         received.merge(traffic[1]);
     }
-    let agents: Vec<AgentPerformance> = measured.into_iter().map(|(agent, _)| agent).collect();
+    let mut agents: Vec<AgentPerformance> = measured.into_iter().map(|(agent, _)| agent).collect();
+    let traces = traces::read(history, window, request.agent.as_ref())?;
+    if let Some(traces) = &traces {
+        for agent in &mut agents {
+            agent.traces = traces.agent(&agent.agent_id);
+        }
+    }
     let unread = unread(history, &registered, window);
     let mut report = PerformanceReport {
         window,
         coverage: coverage(&context.runs, &unread, window),
         unread,
-        trends: trends(&agents, &fleet.unwrap_or_default(), [sent, received]),
+        trends: SystemTrends {
+            traces: traces.map(|traces| traces.system()),
+            ..trends(&agents, &fleet.unwrap_or_default(), [sent, received])
+        },
         agents,
         recommendations: Vec::new(),
         findings: Vec::new(),
@@ -203,6 +213,7 @@ fn told(agent: &Agent, measured: &Measurements, contact: Contact) -> AgentPerfor
         network_bytes_received: received.bytes(),
         network_bytes_sent_per_second: sent.per_second(),
         network_bytes_received_per_second: received.per_second(),
+        traces: None,
     }
 }
 
@@ -260,5 +271,6 @@ fn trends(
         network_bytes_received: received.bytes(),
         network_bytes_sent_per_second: sent.per_second(),
         network_bytes_received_per_second: received.per_second(),
+        traces: None,
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{
     comparison::{Comparison, Source},
     performance::{AgentPerformance, AlertInWindow, PerformanceReport},
+    traces::{self, SystemTraces},
     unread::uncovered,
     wording::{
         bytes, duration, gaps, measured, moment, one_digit, per_hour, percent_of, plain, thousands,
@@ -38,6 +39,9 @@ pub(super) fn render(report: &PerformanceReport) -> String {
         parts.push(agents(report));
         parts.push("Usage in detail, contact, and traffic of the network:".to_owned());
         parts.push(details(report));
+    }
+    if let Some(of_all) = &report.trends.traces {
+        parts.extend(traces_section(report, of_all));
     }
     if !report.alerts.is_empty() {
         parts.push("## Alerts".to_owned());
@@ -274,6 +278,51 @@ fn details(report: &PerformanceReport) -> String {
         )
     }));
     rows.join("\n")
+}
+
+fn traces_section(report: &PerformanceReport, of_all: &SystemTraces) -> Vec<String> {
+    let mut parts = vec![
+        "## Traces".to_owned(),
+        traces::summary(report, of_all).join("\n"),
+    ];
+    parts.extend(traces::notes(of_all).iter().map(|note| escape(note)));
+    let mut table = vec![
+        "| Agent | Traces | Spans | Failed % | p50 | p95 | p99 | Max | Tokens in | Out | Cost | Open | Critical path % |"
+            .to_owned(),
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+            .to_owned(),
+    ];
+    table.extend(traces::rows(report).into_iter().map(|row| {
+        let [failed_change, p95_change, tokens_change, cost_change] = row.changes;
+        let told = |figure: String, change: Option<String>| match change {
+            Some(change) => format!("{figure} ({change})"),
+            None => figure,
+        };
+        let [p50, p95, p99, max] = row.latencies;
+        let cells = [
+            escape(&row.agent),
+            row.traces,
+            row.spans,
+            told(row.failed, failed_change),
+            p50,
+            told(p95, p95_change),
+            p99,
+            max,
+            row.input,
+            told(
+                row.output,
+                tokens_change.map(|change| format!("both {change}")),
+            ),
+            told(row.cost, cost_change),
+            row.open,
+            row.critical,
+        ];
+        format!("| {} |", cells.join(" | "))
+    }));
+    if table.len() > 2 {
+        parts.push(table.join("\n"));
+    }
+    parts
 }
 
 fn alerts(alerts: &[AlertInWindow]) -> String {

@@ -5,8 +5,14 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use crate::model::{AgentId, AgentStatus, Severity, Timestamp, Window};
 
 use super::{
-    comparison::Comparison, contact::Gap, findings::Finding, health::Deduction, shape,
-    trend::Trend, unread::Unread,
+    comparison::Comparison,
+    contact::Gap,
+    findings::Finding,
+    health::Deduction,
+    shape,
+    traces::{AgentTraces, SystemTraces},
+    trend::Trend,
+    unread::Unread,
 };
 
 /// Milliseconds of an hour.
@@ -120,6 +126,9 @@ pub struct AgentPerformance {
     /// Bytes received by the seconds from the first sample to the last.
     #[serde(serialize_with = "shape::maybe_number")]
     pub network_bytes_received_per_second: Option<f64>,
+    /// What it did in the traces of the window; `None` where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<AgentTraces>,
 }
 
 #[expect(
@@ -188,6 +197,9 @@ pub struct SystemTrends {
     /// Bytes received by the seconds from the first sample of any agent to the last.
     #[serde(serialize_with = "shape::maybe_number")]
     pub network_bytes_received_per_second: Option<f64>,
+    /// What the traces of the window add up to; `None` where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<SystemTraces>,
 }
 
 /// An occurrence of an alert that fired in the window, as it stood at the window's end.

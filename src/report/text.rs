@@ -5,6 +5,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use super::{
     comparison::{Comparison, Source},
     performance::{AgentPerformance, PerformanceReport},
+    traces::{self, SystemTraces},
     unread::uncovered,
     wording::{
         bytes, counted, duration, gaps, measured, moment, one_digit, per_hour, percent_of, plain,
@@ -46,6 +47,10 @@ pub(super) fn render(report: &PerformanceReport) -> String {
                 .to_owned(),
         );
         lines.extend(details_table(&report.worst_first()));
+    }
+    if let Some(of_all) = &report.trends.traces {
+        lines.push(String::new());
+        lines.extend(traces_section(report, of_all));
     }
     lines.push(String::new());
     lines.join("\n")
@@ -251,6 +256,61 @@ fn details_table(agents: &[&AgentPerformance]) -> Vec<String> {
         .collect();
     let right: Vec<usize> = (1..head.len()).collect();
     table(&head, &right, rows)
+}
+
+fn traces_section(report: &PerformanceReport, of_all: &SystemTraces) -> Vec<String> {
+    let mut lines = vec!["Traces".to_owned()];
+    let told = traces::summary(report, of_all).into_iter();
+    let told = told.chain(traces::notes(of_all));
+    lines.extend(told.map(|line| format!("  {line}")));
+    let rows = traces::rows(report);
+    if rows.is_empty() {
+        return lines;
+    }
+    let head = [
+        "AGENT",
+        "TRACES",
+        "SPANS",
+        "FAIL %",
+        "P50",
+        "P95",
+        "P99",
+        "MAX",
+        "TOKENS IN",
+        "OUT",
+        "COST",
+        "OPEN",
+        "PATH %",
+    ];
+    let right: Vec<usize> = (1..head.len()).collect();
+    let cells = rows.iter().map(|row| {
+        let mut cells = vec![
+            row.agent.clone(),
+            row.traces.clone(),
+            row.spans.clone(),
+            row.failed.clone(),
+        ];
+        cells.extend(row.latencies.clone());
+        cells.extend(
+            [&row.input, &row.output, &row.cost, &row.open, &row.critical].map(String::clone),
+        );
+        cells
+    });
+    lines.extend(table(&head, &right, cells.collect()));
+    if report.comparison.is_some() {
+        lines.push("Changes of traces".to_owned());
+        let head = ["AGENT", "FAIL %", "P95", "TOKENS", "COST"];
+        let cells = rows.into_iter().map(|row| {
+            let changes = row
+                .changes
+                .map(|change| change.unwrap_or_else(|| "-".to_owned()));
+            let mut cells = vec![row.agent];
+            cells.extend(changes);
+            cells
+        });
+        lines.extend(table(&head, &[1, 2, 3, 4], cells.collect()));
+    }
+    lines
 }
 
 /// A figure of the changes' table: its heading, its name, and how it reads.

@@ -66,6 +66,11 @@ impl LatencyHistogram {
         self.count
     }
 
+    /// The longest, exact, nanoseconds; `None` of none.
+    pub fn greatest_ns(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.greatest_ns)
+    }
+
     /// The average, nanoseconds; `None` of none.
     pub fn average_ns(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum_ns as f64 / self.count as f64)
@@ -109,6 +114,7 @@ mod tests {
         extreme.add(i64::MAX);
         extreme.add(i64::MIN);
         assert_eq!(extreme.percentile_ns(0.0), Some(0));
+        assert_eq!(extreme.greatest_ns(), Some(i64::MAX.unsigned_abs()));
         assert_eq!(LatencyHistogram::default().percentile_ns(50.0), None);
     }
 }

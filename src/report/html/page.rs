@@ -9,11 +9,12 @@ use super::{
     super::{
         comparison::{Comparison, Source},
         performance::PerformanceReport,
+        traces::{self, TraceRow},
         wording::{bytes, counted, measured, moment, one_digit, percent_of, plain, thousands},
     },
     chart::AgentCharts,
     problems::{Group, groups},
-    rows::{AgentRow, AlertRow, Tone, alert_row, typeset},
+    rows::{AgentRow, AlertRow, Tone, alert_row, minus, typeset},
 };
 
 /// Alerts listed; the JSON has all.
@@ -73,6 +74,8 @@ fn is_networked(report: &PerformanceReport) -> bool {
 #[template(path = "report.html")]
 pub(super) struct Page<'a> {
     css: &'static str,
+    /// Styles of the traces' section; empty without it.
+    traces_css: &'static str,
     verdict: String,
     verdict_tone: Tone,
     from: String,
@@ -90,6 +93,9 @@ pub(super) struct Page<'a> {
     rows: Vec<AgentRow>,
     /// Whether any agent counts bytes over its network.
     is_networked: bool,
+    /// The traces of the window in words; empty without any.
+    traces: Vec<String>,
+    trace_rows: Vec<TraceRow>,
     alerts: Vec<AlertRow>,
     alerts_left_out: usize,
     charts: Vec<AgentCharts>,
@@ -108,6 +114,11 @@ impl<'a> Page<'a> {
         let (verdict, verdict_tone) = verdict(report);
         Self {
             css: include_str!("report.css"),
+            traces_css: if report.trends.traces.is_some() {
+                include_str!("traces.css")
+            } else {
+                ""
+            },
             verdict,
             verdict_tone,
             from: moment(report.window.from),
@@ -122,6 +133,8 @@ impl<'a> Page<'a> {
             groups_left_out,
             rows,
             is_networked: is_networked(report),
+            traces: trace_lines(report),
+            trace_rows: traces::rows(report).into_iter().map(set).collect(),
             alerts: alert_rows(report),
             alerts_left_out: report.alerts.len().saturating_sub(ALERTS_MAX),
             charts,
@@ -259,6 +272,39 @@ fn tiles(report: &PerformanceReport) -> Vec<Tile> {
             )
         },
     ]
+}
+
+fn trace_lines(report: &PerformanceReport) -> Vec<String> {
+    let Some(of_all) = &report.trends.traces else {
+        return Vec::new();
+    };
+    let mut lines = vec![traces::summary(report, of_all).join(" ")];
+    lines.extend(traces::notes(of_all));
+    lines
+}
+
+/// The row with the signs of a page.
+fn set(mut row: TraceRow) -> TraceRow {
+    row.changes = row.changes.map(|change| {
+        // What did not change is not worth a word here.
+        let shows = |change: &String| change.bytes().any(|b| (b'1'..=b'9').contains(&b));
+        change.filter(shows).map(|change| minus(&change))
+    });
+    let [p50, p95, p99, max] = &mut row.latencies;
+    for figure in [
+        &mut row.failed,
+        p50,
+        p95,
+        p99,
+        max,
+        &mut row.cost,
+        &mut row.critical,
+    ] {
+        if figure == "-" {
+            "\u{2013}".clone_into(figure);
+        }
+    }
+    row
 }
 
 /// Firing ones first, then the worst, then the latest.

@@ -248,7 +248,7 @@ pub(super) fn typeset(difference: f64) -> Option<String> {
 }
 
 /// The text with the sign of a minus rather than a hyphen.
-fn minus(text: &str) -> String {
+pub(super) fn minus(text: &str) -> String {
     text.replacen('-', "\u{2212}", 1)
 }
 
