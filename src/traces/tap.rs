@@ -116,12 +116,14 @@ impl SpanTap {
     /// Tells spans that were accepted, ended or open. When too much waits, or nobody listens any more, they are counted
     /// as missed: they are in the file all the same.
     pub fn tell(&self, spans: &[Span]) {
-        if spans.is_empty() {
-            return;
-        }
-        let told = spans.iter().map(ToldSpan::from).collect();
-        if self.sender.try_send(told).is_err() {
-            self.missed.fetch_add(spans.len() as u64, Ordering::Relaxed);
+        self.pass(spans.iter().map(ToldSpan::from).collect());
+    }
+
+    /// The same of what was noted of them before they were given away.
+    pub fn pass(&self, told: Vec<ToldSpan>) {
+        let spans = told.len() as u64;
+        if spans > 0 && self.sender.try_send(told).is_err() {
+            self.missed.fetch_add(spans, Ordering::Relaxed);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     ingest::{self, SpanLimits},
     model::{AgentId, Batch, Contact, PriceTable, Span, Timestamp, price},
     store::{Append, SpanAppend, SpanChange, Urgency, WriteError},
+    traces::ToldSpan,
 };
 
 /// What is told of each span that is taken in.
@@ -77,11 +78,13 @@ pub(in crate::api) async fn take(
     let (ended, mut refused) = ended;
     if !open.is_empty() {
         let contacts = contacts_of(&edge.context, &open, edge.now());
+        let told = open.iter().map(ToldSpan::from).collect();
         let change = edge
             .context
             .store
             .change_spans(SpanChange::Report(open), contacts);
         change.await?;
+        edge.context.span_tap.pass(told);
     }
     for rejection in take_ended(edge, ended).await? {
         refused.add(&rejection.span_id.to_string(), &rejection.reason);
@@ -98,14 +101,15 @@ pub(in crate::api) async fn take_ended(
         return Ok(Vec::new());
     }
     let (context, now) = (edge.context.clone(), edge.now());
-    let (ticket, agents) = blocking(move || {
+    let (ticket, agents, mut told) = blocking(move || {
         let contacts = contacts_of(&context, &ended, now);
+        let told: Vec<ToldSpan> = ended.iter().map(ToldSpan::from).collect();
         let agents: Vec<AgentId> = contacts.iter().map(|c| c.agent.clone()).collect();
         let append = SpanAppend {
             spans: ended,
             contacts,
         };
-        Ok((context.store.submit_spans(append), agents))
+        Ok((context.store.submit_spans(append), agents, told))
     })
     .await?;
     let appended = match ticket {
@@ -120,6 +124,14 @@ pub(in crate::api) async fn take_ended(
                 .for_each(|agent| edge.context.ledger.forget(agent));
         }
     })?;
+    if !appended.rejected.is_empty() {
+        let refused = |told: &ToldSpan| {
+            let mut rejected = appended.rejected.iter();
+            rejected.any(|r| r.trace_id == told.trace_id && r.span_id == told.span_id)
+        };
+        told.retain(|told| !refused(told));
+    }
+    edge.context.span_tap.pass(told);
     Ok(appended.rejected)
 }
 

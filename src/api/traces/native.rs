@@ -24,6 +24,7 @@ use crate::{
         SpanStatus, Timestamp, TraceId, own_attributes,
     },
     store::{SpanChange, SpanChanged, TracePin},
+    traces::ToldSpan,
 };
 
 /// Bytes of an id, an operation, a status.
@@ -61,16 +62,20 @@ pub(in crate::api) async fn start(
     }
     let shown = span.shown_id();
     let contacts = contacts_of(&edge.context, std::slice::from_ref(&span), edge.now());
+    let told = ToldSpan::from(&span);
     let change = SpanChange::Start(Box::new(span));
     match edge.context.store.change_spans(change, contacts).await? {
         SpanChanged::Exists => Err(Problem::new(
             StatusCode::CONFLICT,
             format!("span `{shown}` of trace `{trace}` is open already"),
         )),
-        _ => Ok((
-            StatusCode::CREATED,
-            Json(json!({ "trace_id": trace, "span_id": shown })),
-        )),
+        _ => {
+            edge.context.span_tap.pass(vec![told]);
+            Ok((
+                StatusCode::CREATED,
+                Json(json!({ "trace_id": trace, "span_id": shown })),
+            ))
+        }
     }
 }
 
@@ -153,7 +158,10 @@ pub(in crate::api) async fn finish(
         prices: Arc::clone(&edge.context.traces.prices),
     };
     match edge.context.store.change_spans(change, Vec::new()).await? {
-        SpanChanged::Span(span) => Ok(Json(span_json(&span, span.status_word()))),
+        SpanChanged::Span(span) => {
+            edge.context.span_tap.tell(std::slice::from_ref(&span));
+            Ok(Json(span_json(&span, span.status_word())))
+        }
         _ => Err(not_open(&edge, trace, span).await?),
     }
 }
