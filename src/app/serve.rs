@@ -1,6 +1,6 @@
 //! `serve`: opens the file, starts every task, waits for a signal, ends in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -43,9 +43,23 @@ pub(super) struct Running {
     shutdown: CancellationToken,
     ready: watch::Sender<Readiness>,
     signals: EndSignals,
+    address: SocketAddr,
 }
 
 impl Running {
+    /// Where it listens.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds a task that ends with the server.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) {
+        self.tasks.spawn(task(self.shutdown.clone()));
+    }
+
     /// Opens the file and starts every task.
     pub(super) async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let signals = EndSignals::listen().map_err(|source| StartError::Io {
@@ -205,6 +219,7 @@ impl Running {
             shutdown,
             ready,
             signals,
+            address,
         })
     }
 

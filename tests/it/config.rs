@@ -741,7 +741,6 @@ fn title(section: &str) -> &'static str {
         "rules" => "Alert rules",
         "notify" => "Notifications",
         "log" => "The log",
-        "traces" => "What is derived from traces",
         other => panic!("section [{other}] needs a title here"),
     }
 }

@@ -155,6 +155,7 @@ fn write_alerting(store: &Store, agent: &AgentId) {
             description: "1.5".into(),
             annotations: vec![("summary".into(), "s".into())],
             samples: vec![EvidenceSample(now, 1.5), EvidenceSample(now, f64::INFINITY)],
+            traces: Vec::new(),
         }]));
     }
     change(Change::PutSilence(Silence {

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::Fleet;
+use super::{Fleet, traces};
 use crate::{
     app::{StartError, logging, serve::Running},
     config::{Config, ConfiguredAgent, FileRule, parse_rules},
@@ -65,9 +65,11 @@ pub async fn demo(options: DemoOptions) -> Result<(), StartError> {
         .collect();
     config.rules.rules = rules()?;
     let agents = config.agents.len();
-    let running = Running::start(config, clock).await?;
+    let mut running = Running::start(config, Arc::clone(&clock)).await?;
+    let address = running.address();
+    running.spawn(|shutdown| traces::tell(address, clock, shutdown));
     tracing::info!(
-        "{agents} simulated agents are scraped every 2 s; one leaks memory, one crashes, one goes silent"
+        "{agents} simulated agents are scraped every 2 s; one leaks memory, one crashes, one goes silent; their traces come every 2 s"
     );
     tracing::info!(
         "open the address above in a browser, or: longwatch report --url ADDRESS --window 5m; Ctrl-C ends"

@@ -86,7 +86,12 @@ impl Bench {
             spans,
             contacts: Vec::new(),
         };
-        self.store.append_spans(append).await.unwrap();
+        self.store
+            .submit_spans(append)
+            .unwrap()
+            .done()
+            .await
+            .unwrap();
         self.watch.hear(&told, self.clock.now());
     }
 
@@ -323,7 +328,13 @@ async fn the_task_hears_looks_and_commits() {
         spans: spans.clone(),
         contacts: Vec::new(),
     };
-    bench.store.append_spans(append).await.unwrap();
+    bench
+        .store
+        .submit_spans(append)
+        .unwrap()
+        .done()
+        .await
+        .unwrap();
     tap.tell(&spans);
     let edge = "traces_service_graph_request_total{client=\"host\",connection_type=\"call\",server=\"critic\"}";
     let is_done = || bench.open().len() == 1 && !bench.samples("host", edge).is_empty();
