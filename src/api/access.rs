@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn roles_allow_what_they_say() {
-        use Permission::{Admin, Ingest, Open, Read};
+        use Permission::{Admin, Ingest, IngestSpans, Open, Read};
         let access = access(
             "0.0.0.0",
             vec![
@@ -305,21 +305,20 @@ mod tests {
         };
         for (secret, allowed) in [
             ("r", vec![Open, Read]),
-            ("i", vec![Open, Ingest]),
-            ("one", vec![Open, Ingest]),
-            ("all", vec![Open, Read, Ingest, Admin]),
+            ("i", vec![Open, Ingest, IngestSpans]),
+            ("one", vec![Open, Ingest, IngestSpans]),
+            ("all", vec![Open, Read, Ingest, IngestSpans, Admin]),
         ] {
-            for needs in [Open, Read, Ingest, Admin] {
+            for needs in [Open, Read, Ingest, IngestSpans, Admin] {
+                let answer = ask(secret, needs, Some("a7"));
                 let expected = if allowed.contains(&needs) {
-                    Ok(BoundAgent::default())
+                    let own =
+                        (secret == "one" && needs != Open).then(|| AgentId::new("a7").unwrap());
+                    Ok(BoundAgent(own))
                 } else {
                     Err(Denied::Forbidden)
                 };
-                assert_eq!(
-                    ask(secret, needs, Some("a7")),
-                    expected,
-                    "{secret} {needs:?}"
-                );
+                assert_eq!(answer, expected, "{secret} {needs:?}");
             }
         }
         assert_eq!(ask("one", Ingest, Some("a8")), Err(Denied::Forbidden));

@@ -74,7 +74,7 @@ fn settings_of_detectors_stand_in_sections_of_their_own_or_behind_dots() {
         [
             "2:1: traces.detectors.loop.round: unknown key; did you mean `detectors.loop.rounds`?",
             "3:10: traces.detectors.loop.rounds: must be between 2 and 1000000, not 1",
-            "4:18: traces.detectors.lop: unknown key",
+            "4:19: traces.detectors.lop: unknown key",
             "6:9: traces.x: unknown key",
         ]
     );

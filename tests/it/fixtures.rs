@@ -8,16 +8,20 @@ use std::{fmt::Write, path::PathBuf, sync::Arc};
 use longwatch::{
     alerts::{Finding, read_rule},
     model::{
-        AgentId, Alert, Batch, Contact, DAY_MS, EvidenceSample, ManualClock, Matcher, MetricKind,
-        MetricMetadata, Registration, RegistrationSource, RuleOrigin, STALE_MARKER, Silence,
-        StoredRule, Timestamp, Window, names,
+        AgentId, Alert, AttributeValue, Batch, Contact, DAY_MS, EvidenceSample, ManualClock,
+        Matcher, MetricKind, MetricMetadata, Registration, RegistrationSource, RuleOrigin,
+        STALE_MARKER, Silence, Span, SpanEvent, SpanFilter, SpanId, SpanLink, SpanStatus,
+        StoredRule, Timestamp, TokenUsage, TraceId, TraceQuery, Window, names,
     },
-    store::{self, Append, Change, Observation, Settings, Store, Urgency, View},
+    store::{
+        self, Append, Change, Observation, Settings, SpanAppend, SpanChange, Store, TracePin,
+        Urgency, View,
+    },
     telemetry::OwnMetrics,
 };
 
 /// Every released version of the schema.
-const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "v4"];
+const VERSIONS: [&str; 5] = ["v1", "v2", "v3", "v4", "v5"];
 const NOW: i64 = 20_000 * DAY_MS + 5_000;
 
 fn fixture(name: &str) -> PathBuf {
@@ -44,9 +48,10 @@ fn open_at(path: &std::path::Path, now: i64) -> Store {
     .unwrap()
 }
 
-/// A little of everything that version 4 can hold: a series of which sums alone are left, a settled day with its rollups,
-/// one that late samples unsettled, a log, an alert, events, a rule with a pending and a fired alert, a silence, a delivery.
-fn write_v4(path: &std::path::Path) {
+/// A little of everything that version 5 can hold: a series of which sums alone are left, a settled day with its rollups,
+/// one that late samples unsettled, a log, an alert, events, a rule with a pending and a fired alert, a silence, a delivery,
+/// a trace in blocks, one in the log that is pinned, and a span that has not ended.
+fn write_v5(path: &std::path::Path) {
     let store = open_at(path, 19_960 * DAY_MS + DAY_MS / 2);
     let mut batch = Batch::new();
     for i in 0..50 {
@@ -112,6 +117,7 @@ fn write_v4(path: &std::path::Path) {
     });
     append(&store, &agent, batch, None);
     store.checkpoint_blocking().unwrap();
+    write_traces(&store);
     let mut batch = Batch::new();
     batch
         .push(names::UP, &mut [], Timestamp::from_millis(NOW), 0.0)
@@ -168,6 +174,89 @@ fn write_alerting(store: &Store, agent: &AgentId) {
         created_at: now,
         updated_at: now,
     }));
+}
+
+/// A trace of two agents; the second span is an inference that failed.
+fn trace(number: u128) -> Vec<Span> {
+    let id = TraceId::new(number).unwrap();
+    let agent = |name: &str| AgentId::new(name).unwrap();
+    let mut root = Span::new(
+        id,
+        SpanId::new(1).unwrap(),
+        agent("agent 7/ä"),
+        "plan",
+        NOW * 1_000_000,
+    );
+    root.end_ns = Some(root.start_ns + 5_000_000);
+    root.events.push(SpanEvent {
+        time_ns: root.start_ns + 7,
+        name: "began".into(),
+        ..SpanEvent::default()
+    });
+    let mut child = Span::new(
+        id,
+        SpanId::new(2).unwrap(),
+        agent("helper"),
+        "chat",
+        root.start_ns + 1_000_000,
+    );
+    child.parent_id = Some(root.span_id);
+    child.end_ns = Some(child.start_ns + 2_000_001);
+    child.status = SpanStatus::Error;
+    child.status_message = "no route".into();
+    child.links.push(SpanLink {
+        trace_id: TraceId::new(9).unwrap(),
+        span_id: root.span_id,
+        ..SpanLink::default()
+    });
+    let json = serde_json::json!({"a": [1, 2.5, "b", null, true], "c": {}});
+    child
+        .attributes
+        .set("nested", AttributeValue::of_json(&json));
+    child.usage = Some(TokenUsage {
+        input: 10,
+        output: 3,
+        cost: Some(0.25),
+        ..TokenUsage::default()
+    });
+    vec![root, child]
+}
+
+fn write_traces(store: &Store) {
+    let append = |spans: Vec<Span>| {
+        let append = SpanAppend {
+            spans,
+            contacts: Vec::new(),
+        };
+        assert!(
+            store
+                .append_spans_blocking(append)
+                .unwrap()
+                .rejected
+                .is_empty()
+        );
+    };
+    append(trace(7));
+    store.checkpoint_blocking().unwrap();
+    append(trace(8));
+    let mut open = trace(10).remove(0);
+    open.end_ns = None;
+    let pin = TracePin {
+        by: "me".into(),
+        comment: "look".into(),
+        at: Timestamp::from_millis(NOW),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    for change in [
+        SpanChange::Start(Box::new(open)),
+        SpanChange::Pin(TraceId::new(8).unwrap(), Some(pin)),
+    ] {
+        runtime
+            .block_on(store.change_spans(change, Vec::new()))
+            .unwrap();
+    }
 }
 
 fn at_now() -> Batch {
@@ -255,6 +344,30 @@ fn dump_alerting(view: &View) -> String {
     out
 }
 
+/// Evidence as versions before the fifth knew it.
+fn without_spans(text: &str) -> String {
+    text.replace(", spans: [], traces: []", "")
+}
+
+/// All traces and open spans, as text.
+fn dump_traces(view: &View) -> String {
+    let mut out = String::new();
+    let query = TraceQuery {
+        window: Window::until(Timestamp::from_millis(NOW + 3_600_000)),
+        filter: SpanFilter::default(),
+        after: None,
+        limit: 100,
+    };
+    for trace in view.find_traces(&query).unwrap().traces {
+        writeln!(out, "{trace:?}").unwrap();
+        for span in view.trace(trace.trace_id).unwrap() {
+            writeln!(out, "  {span:?}").unwrap();
+        }
+    }
+    writeln!(out, "{:?}", view.open_spans()).unwrap();
+    out
+}
+
 /// Steps and whole days of all series, as text.
 fn dump_rollups(view: &View) -> String {
     let end = Timestamp::from_millis(NOW + 3_600_000);
@@ -298,7 +411,8 @@ fn expected(name: &str, view: &View) -> String {
     match name {
         "v1" => dump(view),
         "v2" | "v3" => dump(view) + &dump_rollups(view),
-        _ => dump(view) + &dump_rollups(view) + &dump_alerting(view),
+        "v4" => dump(view) + &dump_rollups(view) + &without_spans(&dump_alerting(view)),
+        _ => dump(view) + &dump_rollups(view) + &dump_alerting(view) + &dump_traces(view),
     }
 }
 
@@ -306,13 +420,13 @@ fn expected(name: &str, view: &View) -> String {
 fn files_of_every_version_open_and_say_what_they_said() {
     if std::env::var_os("LONGWATCH_WRITE_FIXTURES").is_some() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("v4.redb");
-        write_v4(&path);
-        let to = fixture("v4.redb");
+        let path = folder.path().join("v5.redb");
+        write_v5(&path);
+        let to = fixture("v5.redb");
         let _ = std::fs::remove_file(&to);
         store::snapshot_file(&path, &to, &mut |_, _| {}).unwrap();
-        let text = expected("v4", &store::open_copy(&to).unwrap());
-        std::fs::write(fixture("v4.txt"), text).unwrap();
+        let text = expected("v5", &store::open_copy(&to).unwrap());
+        std::fs::write(fixture("v5.txt"), text).unwrap();
     }
     for version in VERSIONS {
         let file = fixture(&format!("{version}.redb"));

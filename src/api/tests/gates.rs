@@ -202,6 +202,10 @@ token = 'token-{i}-0123456789'
                 Permission::Ingest
             }
             ("/alertmanager/api/v2/alerts", true, _) => Permission::Ingest,
+            ("/v1/traces" | "/v1/logs" | "/api/v2/spans", true, _) => Permission::IngestSpans,
+            (p, true, _) if p.starts_with("/api/v1/traces/") && p.contains("/spans") => {
+                Permission::IngestSpans
+            }
             // It reads, and its question is a body.
             ("/api/v1/rules/backtest", ..) => Permission::Read,
             (_, true, _) | (_, _, true) => Permission::Admin,

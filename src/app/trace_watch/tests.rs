@@ -367,7 +367,8 @@ async fn alerts_of_rules_name_traces_around_them() {
     let long_ago = span(4, 1, 0, "coder:write", -900_001, -900_000);
     bench.append(vec![long_ago]).await;
     let definition = serde_json::json!({
-        "name": "queue", "metric_name": "queue_length", "condition": "> 10", "severity": "warning",
+        "name": "queue", "description": "{value} wait", "condition_type": "threshold",
+        "metric_name": "queue_length", "operator": ">", "threshold": 10, "for": "0s",
     });
     let serde_json::Value::Object(object) = &definition else {
         panic!("an object");

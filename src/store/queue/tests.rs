@@ -278,10 +278,10 @@ proptest! {
     /// Whatever comes in, everything is taken once, a class in its order, and no commit is larger than it may be.
     #[test]
     fn every_command_is_taken_once_and_commits_are_bounded(
-        commands in prop::collection::vec((0usize..3, 1usize..2 * SMALL.rows), 1..60),
+        commands in prop::collection::vec((prop::sample::select(vec![0usize, 1, 3]), 1usize..2 * SMALL.rows), 1..60),
     ) {
         let (entrance, exit) = bounded(ALL, SMALL, Arc::default());
-        let mut expected: [Vec<String>; 3] = Default::default();
+        let mut expected: [Vec<String>; 4] = Default::default();
         for (n, (class, rows)) in commands.iter().enumerate() {
             let name = format!("{class} {n}");
             entrance.put(match class {
@@ -291,10 +291,10 @@ proptest! {
             }).unwrap();
             expected[*class].push(name);
         }
-        let mut taken: [Vec<String>; 3] = Default::default();
+        let mut taken: [Vec<String>; 4] = Default::default();
         while !exit.is_empty() {
             let mut portion = Portion::default();
-            let mut counts = [0; 3];
+            let mut counts = [0; 4];
             while let Some(command) = exit.take(&mut portion) {
                 let name = whose(&command);
                 let class: usize = name[..1].parse().unwrap();

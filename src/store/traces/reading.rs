@@ -1,7 +1,7 @@
 //! Traces of a moment: from blocks, from spans that wait in memory, and from those that have not ended.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -20,6 +20,8 @@ use crate::{
     },
 };
 
+/// Spans that a trace is reckoned with.
+const SPANS_OF_TRACE: u64 = 20;
 /// Spans that [`TraceHistory::each_trace`] has in memory at once, about.
 const SPANS_AT_ONCE: u64 = 100_000;
 
@@ -257,6 +259,21 @@ impl Moment {
         Ok(hours.into_iter().collect())
     }
 
+    /// Blocks that have spans of these traces of an hour.
+    fn blocks_of(&self, hour: i32, ids: &HashSet<TraceId>) -> Result<BTreeSet<SpanKey>, ReadError> {
+        let table = self.table(tables::TRACES)?;
+        let mut keys = BTreeSet::new();
+        for id in ids {
+            let row = table.get((hour, id.as_u128())).map_err(|e| backend(&e))?;
+            if let Some(row) = row {
+                let entry = TraceEntry::decode(row.value());
+                let entry = entry.map_err(|e| ReadError::Damaged(e.to_string()))?;
+                keys.extend(entry.blocks.into_iter().map(|block| key_of(hour, block)));
+            }
+        }
+        Ok(keys)
+    }
+
     /// Hands over the traces of an hour, in as many rounds as memory takes.
     fn each_of_hour(
         &self,
@@ -266,15 +283,25 @@ impl Moment {
         visit: &mut TraceVisit<'_>,
     ) -> Result<bool, ReadError> {
         let flushed = self.spans_flushed()?;
-        let in_file = self
-            .hours_in_file()?
-            .into_iter()
-            .find(|(of, _)| *of == hour);
-        let spans = in_file.map_or(0, |(_, row)| row.2) + self.traces.heads.spans() as u64;
+        let fitting = self.fitting_traces(hour, filter, flushed)?;
+        if fitting.as_ref().is_some_and(HashSet::is_empty) {
+            return Ok(true);
+        }
+        let is_fitting = |id: TraceId| fitting.as_ref().is_none_or(|ids| ids.contains(&id));
+        let spans = match &fitting {
+            // A trace has some spans only, mostly; a wrong guess costs memory, not the answer.
+            Some(ids) => ids.len() as u64 * SPANS_OF_TRACE,
+            None => {
+                let mut hours = self.hours_in_file()?.into_iter();
+                let in_file = hours.find(|(of, _)| *of == hour);
+                in_file.map_or(0, |(_, row)| row.2) + self.traces.heads.spans() as u64
+            }
+        };
         let rounds = u128::from(spans / SPANS_AT_ONCE + 1);
         let (from_ns, to_ns) = (nanoseconds(window.from), nanoseconds(window.to));
         for round in 0..rounds {
-            let is_in_round = |span: &Span| mixed(span.trace_id) % rounds == round;
+            let is_in_round =
+                |span: &Span| mixed(span.trace_id) % rounds == round && is_fitting(span.trace_id);
             let mut traces: BTreeMap<TraceId, Vec<Span>> = BTreeMap::new();
             let mut take = |spans: Vec<Span>| {
                 for span in spans.into_iter().filter(is_in_round) {
@@ -283,6 +310,12 @@ impl Moment {
             };
             guarded(|| {
                 let blocks = self.table(tables::SPAN_BLOCKS)?;
+                if let Some(ids) = &fitting {
+                    for key in self.blocks_of(hour, ids)? {
+                        take(self.spans_of_block(&blocks, key)?);
+                    }
+                    return Ok(());
+                }
                 for row in blocks
                     .range(tables::spans_of_hour(hour))
                     .map_err(|e| backend(&e))?

@@ -120,6 +120,44 @@ impl Moment {
         Ok(found.page())
     }
 
+    /// Traces of an hour that have a span which fits; `None` where all do.
+    pub(super) fn fitting_traces(
+        &self,
+        hour: i32,
+        filter: &SpanFilter,
+        flushed: u64,
+    ) -> Result<Option<HashSet<TraceId>>, ReadError> {
+        if *filter == SpanFilter::default() {
+            return Ok(None);
+        }
+        let mut ids = HashSet::new();
+        let agent = match &filter.agent {
+            Some(id) => match self.catalog.number(id) {
+                Some(no) => Some(no),
+                None => return Ok(Some(ids)),
+            },
+            None => None,
+        };
+        let terms = terms_of_filter(filter);
+        let mut candidates = self.candidates_in_memory(filter, &terms, agent, flushed);
+        candidates.extend(guarded(|| {
+            self.candidates_of_hour(hour, filter, &terms, agent)
+        })?);
+        for (_, candidate) in candidates {
+            let spans = match candidate {
+                Candidate::Open(span) => vec![span.clone()],
+                Candidate::Head(head) => self.spans_of_head(head)?,
+                Candidate::Block(key) => guarded(|| {
+                    let blocks = self.table(tables::SPAN_BLOCKS)?;
+                    self.spans_of_block(&blocks, key)
+                })?,
+            };
+            let fitting = spans.iter().filter(|span| filter.fits(span));
+            ids.extend(fitting.map(|span| span.trace_id));
+        }
+        Ok(Some(ids))
+    }
+
     fn candidates_in_memory(
         &self,
         filter: &SpanFilter,
