@@ -1,6 +1,6 @@
 //! Traces: durable append of spans, bytes a span, and searches over a file of `LONGWATCH_BENCH_SPANS` spans (200,000).
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
     missing_docs,
     reason = "a measurement that cannot go on should stop"
@@ -54,7 +54,7 @@ fn span(number: u64, total: u64, resource: &Arc<Resource>) -> Span {
         operation,
         start_ns,
     );
-    if number % TRACE != 0 {
+    if !number.is_multiple_of(TRACE) {
         span.parent_id = SpanId::new(mixed(trace * TRACE + (1 << 41)) | 1);
     }
     span.end_ns = Some(start_ns + 1_000_000 + (mixed(number + 3) % 2_000_000_000) as i64);
@@ -262,7 +262,7 @@ fn traces(c: &mut Criterion) {
     let trace = spans[0].trace_id;
     group.throughput(Throughput::Elements(1));
     group.bench_function("show a trace", |b| {
-        b.iter(|| view.trace(trace).unwrap().len())
+        b.iter(|| view.trace(trace).unwrap().len());
     });
     group.finish();
     drop(view);

@@ -217,12 +217,13 @@ impl Access {
         }
         let token = self.find(secret.trim()).ok_or(Denied::Unknown)?;
         let allowed = match (token.role, needs) {
-            (Role::Admin, _) | (Role::Read, Permission::Read) => true,
+            (Role::Admin, _)
+            | (Role::Read, Permission::Read)
+            | (Role::Ingest, Permission::IngestSpans) => true,
             (Role::Ingest, Permission::Ingest) => token
                 .agent
                 .as_ref()
                 .is_none_or(|own| agent == Some(own.as_str())),
-            (Role::Ingest, Permission::IngestSpans) => true,
             _ => false,
         };
         if allowed {

@@ -64,19 +64,16 @@ pub(in crate::api) async fn start(
     let contacts = contacts_of(&edge.context, std::slice::from_ref(&span), edge.now());
     let told = ToldSpan::from(&span);
     let change = SpanChange::Start(Box::new(span));
-    match edge.context.store.change_spans(change, contacts).await? {
-        SpanChanged::Exists => Err(Problem::new(
+    let changed = edge.context.store.change_spans(change, contacts).await?;
+    if changed == SpanChanged::Exists {
+        return Err(Problem::new(
             StatusCode::CONFLICT,
             format!("span `{shown}` of trace `{trace}` is open already"),
-        )),
-        _ => {
-            edge.context.span_tap.pass(vec![told]);
-            Ok((
-                StatusCode::CREATED,
-                Json(json!({ "trace_id": trace, "span_id": shown })),
-            ))
-        }
+        ));
     }
+    edge.context.span_tap.pass(vec![told]);
+    let answer = json!({ "trace_id": trace, "span_id": shown });
+    Ok((StatusCode::CREATED, Json(answer)))
 }
 
 fn read_start(trace: &str, body: &Value, now: Timestamp) -> Result<Span, Problem> {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{context::Edge, parameters::Parameters, problem::Problem},
-    model::{History, SpanFilter, Timestamp, TraceId, Window},
+    model::{AgentId, History, SpanFilter, Timestamp, TraceId, Window},
     traces::{Run, Runs, SESSION_KEYS},
 };
 
@@ -71,7 +71,7 @@ fn run_json(run: &Run) -> Value {
     json!({
         "traces": run.traces.iter().map(TraceId::to_string).collect::<Vec<_>>(),
         "sessions": run.sessions,
-        "agents": run.agents.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "agents": run.agents.iter().map(AgentId::as_str).collect::<Vec<_>>(),
         "spans": run.spans,
         "links": run.links,
         "start_time": time_text(run.start_ns),

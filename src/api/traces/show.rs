@@ -101,7 +101,7 @@ pub(super) fn analysed(
 ) -> Result<Answer, Problem> {
     let is_text = parameters.choice("format", &IS_TEXT)?.unwrap_or(false);
     let (_, spans) = known(history, name)?;
-    let analysis = traces::analyse(&spans).map_err(|error| refusal(&error, name))?;
+    let analysis = traces::analyse(&spans).map_err(|error| refusal(error, name))?;
     Ok(if is_text {
         Answer::Text(traces::to_text(&analysis))
     } else {
@@ -165,10 +165,10 @@ pub(super) fn open_status(view: &dyn History, span: &Span, now: Timestamp) -> St
 
 /// No such trace, in the words of the document that longwatch follows.
 pub(super) fn unknown(name: &str) -> Problem {
-    refusal(&AnalysisError::UnknownTrace, name)
+    refusal(AnalysisError::UnknownTrace, name)
 }
 
-fn refusal(error: &AnalysisError, name: &str) -> Problem {
+fn refusal(error: AnalysisError, name: &str) -> Problem {
     let status = match error {
         AnalysisError::UnknownTrace => StatusCode::NOT_FOUND,
         AnalysisError::NoCompletedSpan => StatusCode::CONFLICT,

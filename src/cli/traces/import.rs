@@ -66,7 +66,7 @@ impl Import {
         let read = spans.len();
         rejected += match &self.db {
             Some(db) => into_file(db, spans)?,
-            None => converse(self.into_server(&spans))?,
+            None => converse(self.send(&spans))?,
         };
         let taken = read.saturating_sub(rejected);
         output::print(format!("{taken} spans taken in, {rejected} refused\n").as_bytes())?;
@@ -78,7 +78,7 @@ impl Import {
     }
 
     /// Sends spans; returns how many were refused.
-    async fn into_server(&self, spans: &[Span]) -> Result<usize, Failure> {
+    async fn send(&self, spans: &[Span]) -> Result<usize, Failure> {
         let server = Server::new(&self.url, &self.token)?;
         let mut refused = 0;
         for part in spans.chunks(SPANS_AT_ONCE) {

@@ -12,7 +12,7 @@ use crate::cli::{
 };
 
 impl Answer {
-    const fn word(&self) -> &'static str {
+    const fn word(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Json => "json",
@@ -46,9 +46,9 @@ impl Show {
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let question = Question::new(&["traces", &self.trace])
             .with("format", self.format.word())
-            .with("width", self.width)
-            .with("limit", self.limit)
-            .with("colour", output::may_colour(&io::stdout()));
+            .with("width", &self.width)
+            .with("limit", &self.limit)
+            .with("colour", &output::may_colour(&io::stdout()));
         output::print(&self.source.ask(&question).await?)
     }
 }
@@ -158,7 +158,7 @@ impl Profile {
             .with_some("what_if", self.what_if.as_ref())
             .with_some("compare_from", self.compare_from.as_ref())
             .with_some("compare_to", self.compare_to.as_ref())
-            .with("limit", self.limit)
+            .with("limit", &self.limit)
             .with("format", form);
         write(self.out, &self.source.ask(&question).await?)
     }

@@ -73,7 +73,7 @@ impl Search {
             .with_some("from", self.from.as_ref())
             .with_some("to", self.to.as_ref())
             .with_some("cursor", self.cursor.as_ref())
-            .with("limit", self.limit);
+            .with("limit", &self.limit);
         for attribute in &self.attributes {
             let Some((name, value)) = attribute.split_once('=') else {
                 return Err(usage(format!("--attr {attribute}: must be NAME=VALUE")));

@@ -43,7 +43,7 @@ impl<'a> Question<'a> {
     }
 
     /// Adds a parameter.
-    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(super) fn with(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.query.push((name.to_owned(), value.to_string()));
         self
     }
@@ -51,7 +51,7 @@ impl<'a> Question<'a> {
     /// Adds a parameter that may be left out.
     pub(super) fn with_some(self, name: &str, value: Option<&impl ToString>) -> Self {
         match value {
-            Some(value) => self.with(name, value.to_string()),
+            Some(value) => self.with(name, value),
             None => self,
         }
     }

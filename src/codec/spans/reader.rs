@@ -54,7 +54,7 @@ pub fn decode_spans(body: &[u8], agent: &AgentId) -> Result<Vec<Span>, Corrupt> 
             "a block of spans has another number of spans than it says",
         ));
     }
-    let mut reader = Reader::new(columns, agent)?;
+    let mut reader = Reader::new(&columns, agent)?;
     let mut spans: Vec<Span> = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let span = reader.span(&spans)?;
@@ -78,9 +78,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(columns: [&'a [u8]; Column::COUNT], agent: &'a AgentId) -> Result<Self, Corrupt> {
+    fn new(columns: &[&'a [u8]; Column::COUNT], agent: &'a AgentId) -> Result<Self, Corrupt> {
         let mut reader = Self {
-            columns,
+            columns: *columns,
             agent,
             strings: Vec::new(),
             traces: Vec::new(),

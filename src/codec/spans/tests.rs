@@ -111,7 +111,7 @@ fn typical(number: u64) -> Span {
         1_790_000_000_000_000_000 + number as i64 * 13_000_017 + (mix(number) % 1_000_000) as i64,
     );
     span.parent_id =
-        (number % 8 != 0).then(|| SpanId::new(mix(number / 8 * 8 + 5_000_000)).unwrap());
+        (!number.is_multiple_of(8)).then(|| SpanId::new(mix(number / 8 * 8 + 5_000_000)).unwrap());
     span.end_ns = Some(span.start_ns + 5_000_000 + (mix(number + 3) % 900_000_000) as i64);
     span.kind = SpanKind::Client;
     let set = |span: &mut Span, key: &str, value: AttributeValue| span.attributes.set(key, value);

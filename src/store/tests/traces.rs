@@ -33,7 +33,7 @@ fn span(trace: u128, id: u64, of: u8, start_ms: i64, duration_ms: i64) -> Span {
     );
     span.parent_id = SpanId::new(id - 1);
     span.end_ns = Some(span.start_ns + duration_ms * MS);
-    if id % 5 == 0 {
+    if id.is_multiple_of(5) {
         span.status = SpanStatus::Error;
         span.status_message = format!("tool {id} gave up").into();
     }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    chunk::{AgentSpans, by_agent},
+    chunk::{AgentSpans, SpanChunk, by_agent},
     hour_at, nanoseconds,
 };
 use crate::{
@@ -72,7 +72,7 @@ impl PreparedSpans {
     pub(in crate::store) fn bytes(&self) -> usize {
         let chunks = self.agents.iter().flat_map(|agent| &agent.chunks);
         let contacts: usize = self.contacts.iter().map(Prepared::bytes).sum();
-        chunks.map(|chunk| chunk.bytes()).sum::<usize>() + self.spans() * 24 + contacts
+        chunks.map(SpanChunk::bytes).sum::<usize>() + self.spans() * 24 + contacts
     }
 
     /// Agents that it tells contacts with.

@@ -288,14 +288,13 @@ impl Moment {
             return Ok(true);
         }
         let is_fitting = |id: TraceId| fitting.as_ref().is_none_or(|ids| ids.contains(&id));
-        let spans = match &fitting {
+        let spans = if let Some(ids) = &fitting {
             // A trace has some spans only, mostly; a wrong guess costs memory, not the answer.
-            Some(ids) => ids.len() as u64 * SPANS_OF_TRACE,
-            None => {
-                let mut hours = self.hours_in_file()?.into_iter();
-                let in_file = hours.find(|(of, _)| *of == hour);
-                in_file.map_or(0, |(_, row)| row.2) + self.traces.heads.spans() as u64
-            }
+            ids.len() as u64 * SPANS_OF_TRACE
+        } else {
+            let mut hours = self.hours_in_file()?.into_iter();
+            let in_file = hours.find(|(of, _)| *of == hour);
+            in_file.map_or(0, |(_, row)| row.2) + self.traces.heads.spans() as u64
         };
         let rounds = u128::from(spans / SPANS_AT_ONCE + 1);
         let (from_ns, to_ns) = (nanoseconds(window.from), nanoseconds(window.to));
