@@ -187,6 +187,11 @@ pub trait TraceHistory: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// How many spans a trace has, about: spans that were sent twice count twice.
+    fn trace_spans(&self, id: TraceId) -> Result<u64, ReadError> {
+        Ok(self.trace(id)?.len() as u64)
+    }
+
     /// Traces that fit, newest first.
     fn find_traces(&self, _query: &TraceQuery) -> Result<TracePage, ReadError> {
         Ok(TracePage::default())

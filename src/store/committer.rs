@@ -518,7 +518,10 @@ impl Committer {
             }
         }
         match traces::apply_retention(&self.shared) {
-            Ok(true) => self.reserve.note_deletion(),
+            Ok(true) => {
+                self.reserve.note_deletion();
+                self.retention_at = Some(now + UPKEEP_INTERVAL);
+            }
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "old traces cannot be deleted");

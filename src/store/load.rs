@@ -230,7 +230,11 @@ fn load_traces(
     live: &mut LiveTraces,
 ) -> Result<(), OpenError> {
     each_row!(path, transaction, tables::OPEN_SPANS, |_key, bytes| {
-        live.load_open(traces::decode_open(bytes).map_err(|e| damaged(path, e))?);
+        // A span that cannot be read is no reason to refuse the file; its row stays.
+        match traces::decode_open(bytes) {
+            Ok(span) => live.load_open(span),
+            Err(why) => tracing::error!(%why, "an open span cannot be read; it is left out"),
+        }
     });
     each_row!(path, transaction, tables::TRACE_PINS, |id, bytes| {
         let pin = traces::decode_pin(bytes).map_err(|e| damaged(path, e))?;

@@ -402,7 +402,7 @@ async fn what_was_acknowledged_of_traces_survives_kills() {
     let rounds: u64 = std::env::var("LONGWATCH_TEST_KILL_ROUNDS").map_or(5, |n| n.parse().unwrap());
     let mut sent = 0;
     for round in 0..rounds {
-        for _ in 0..(1 + round * 7 % 23) {
+        for _ in 0..=(round * 7 % 23) {
             sent += 1;
             send(&server, &otlp(sent, now_ms() - 1_000))
                 .await

@@ -29,7 +29,7 @@ use super::otlp::{take_log_records, take_protobuf};
 use crate::{
     api::{
         Access, Context, Settings,
-        access::{Denied, Permission},
+        access::{BoundAgent, Denied, Permission},
         context::Edge,
         problem::Problem,
     },
@@ -122,13 +122,8 @@ impl UnaryService<Bytes> for Export {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let Self { edge, what } = self.clone();
         Box::pin(async move {
-            let peer = peer_of(&request);
-            let header = request.metadata().get("authorization");
-            let authorization = header.and_then(|value| value.to_str().ok());
-            let judged = edge
-                .access
-                .judge(peer, authorization, Permission::IngestSpans, None);
-            let bound = judged.map_err(denial)?;
+            let bound = request.extensions().get::<BoundAgent>().cloned();
+            let bound = bound.ok_or_else(|| denial(Denied::Missing))?;
             let body = request.into_inner();
             let answer = match what {
                 What::Traces => take_protobuf(&edge, &bound, body)
@@ -146,8 +141,17 @@ impl UnaryService<Bytes> for Export {
 }
 
 impl Export {
-    fn answer(&self, request: http::Request<Body>) -> BoxFuture<'static, http::Response<Body>> {
+    /// Who calls is judged by the headers, before the message is read.
+    fn answer(&self, mut request: http::Request<Body>) -> BoxFuture<'static, http::Response<Body>> {
         let export = self.clone();
+        let peer = peer_of(request.extensions());
+        let header = request.headers().get(http::header::AUTHORIZATION);
+        let authorization = header.and_then(|value| value.to_str().ok());
+        let access = &export.edge.access;
+        match access.judge(peer, authorization, Permission::IngestSpans, None) {
+            Ok(bound) => drop(request.extensions_mut().insert(bound)),
+            Err(why) => return Box::pin(async move { denial(why).into_http() }),
+        }
         let bytes_max = export.edge.settings.decompressed_bytes_max;
         Box::pin(async move {
             Grpc::new(BytesCodec)
@@ -218,8 +222,8 @@ fn call(
     Box::pin(async move { Ok(Status::unimplemented("there is no such method").into_http()) })
 }
 
-fn peer_of<T>(request: &Request<T>) -> Option<IpAddr> {
-    let info = request.extensions().get::<TcpConnectInfo>()?;
+fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
+    let info = extensions.get::<TcpConnectInfo>()?;
     info.remote_addr().map(|address| address.ip())
 }
 

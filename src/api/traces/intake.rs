@@ -1,6 +1,9 @@
 //! The way of spans from any wire format into the file.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     api::{
@@ -9,7 +12,7 @@ use crate::{
         problem::Problem,
     },
     ingest::{self, SpanLimits},
-    model::{AgentId, Batch, Contact, PriceTable, Span, Timestamp, price},
+    model::{AgentId, Batch, Contact, PriceTable, Span, SpanId, Timestamp, TraceId, price},
     store::{Append, SpanAppend, SpanChange, Urgency, WriteError},
     traces::ToldSpan,
 };
@@ -27,6 +30,9 @@ pub struct TraceIntake {
 
 /// Reasons that an answer lists; the count covers all.
 const REASONS_LISTED_MAX: usize = 20;
+
+/// An open span may begin so far ahead of the server's clock, milliseconds.
+pub(super) const OPEN_AHEAD_MS: i64 = 600_000;
 
 /// Spans that were refused after they had been read.
 #[derive(Debug, Default)]
@@ -56,40 +62,70 @@ pub(in crate::api) async fn take(
         return Ok(refused);
     }
     let (context, bound) = (edge.context.clone(), bound.clone());
-    let (ended, open) = blocking(move || {
+    let latest = edge.now().plus_millis(OPEN_AHEAD_MS).as_millis();
+    let (ended, open, mut refused) = blocking(move || {
         let mut spans = spans;
         let intake = &context.traces;
         ingest::resolve_agents(&mut spans, intake.agent_attribute.as_deref());
         price(&mut spans, &intake.prices);
+        let others = open_of_others(&context, &bound);
         let (mut ended, mut open) = (Vec::new(), Vec::new());
         for span in spans {
-            if !bound.allows(&span.agent) {
+            let is_anothers = others.contains_key(&(span.trace_id, span.span_id));
+            if !bound.allows(&span.agent) || is_anothers {
                 let reason = format!("this token may not write as agent `{}`", span.agent);
                 refused.add(&span.span_id.to_string(), &reason);
-            } else if span.is_open() {
-                open.push(span);
-            } else {
+            } else if !span.is_open() {
                 ended.push(span);
+            } else if span.start_ns / 1_000_000 > latest {
+                let reason = "it begins ahead of the server's clock";
+                refused.add(&span.span_id.to_string(), reason);
+            } else {
+                open.push(span);
             }
         }
-        Ok(((ended, refused), open))
+        Ok((ended, open, refused))
     })
     .await?;
-    let (ended, mut refused) = ended;
-    if !open.is_empty() {
-        let contacts = contacts_of(&edge.context, &open, edge.now());
-        let told = open.iter().map(ToldSpan::from).collect();
-        let change = edge
-            .context
-            .store
-            .change_spans(SpanChange::Report(open), contacts);
-        change.await?;
-        edge.context.span_tap.pass(told);
-    }
     for rejection in take_ended(edge, ended).await? {
         refused.add(&rejection.span_id.to_string(), &rejection.reason);
     }
+    if !open.is_empty() {
+        report(edge, open, &mut refused).await?;
+    }
     Ok(refused)
+}
+
+/// Spans that have not ended. Where there are too many, they are refused, and the spans beside them are kept.
+async fn report(edge: &Arc<Edge>, open: Vec<Span>, refused: &mut Refused) -> Result<(), Problem> {
+    let contacts = contacts_of(&edge.context, &open, edge.now());
+    let told: Vec<ToldSpan> = open.iter().map(ToldSpan::from).collect();
+    let change = SpanChange::Report(open);
+    match edge.context.store.change_spans(change, contacts).await {
+        Ok(_) => edge.context.span_tap.pass(told),
+        Err(error @ WriteError::Limit(_)) => {
+            let reason = error.to_string();
+            let ids = told.iter().map(|told| told.span_id.to_string());
+            ids.for_each(|id| refused.add(&id, &reason));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Open spans that a caller whose token is bound to an agent may not touch, with the agent that each is of.
+pub(super) fn open_of_others(
+    context: &Context,
+    bound: &BoundAgent,
+) -> HashMap<(TraceId, SpanId), AgentId> {
+    if bound.is_free() {
+        return HashMap::new();
+    }
+    let open = context.store.view().open_spans();
+    let others = open.iter().filter(|span| !bound.allows(&span.agent));
+    others
+        .map(|span| ((span.trace_id, span.span_id), span.agent.clone()))
+        .collect()
 }
 
 /// Makes ended spans durable, whose agents are known.
@@ -125,11 +161,9 @@ pub(in crate::api) async fn take_ended(
         }
     })?;
     if !appended.rejected.is_empty() {
-        let refused = |told: &ToldSpan| {
-            let mut rejected = appended.rejected.iter();
-            rejected.any(|r| r.trace_id == told.trace_id && r.span_id == told.span_id)
-        };
-        told.retain(|told| !refused(told));
+        let rejected = appended.rejected.iter();
+        let rejected: HashSet<_> = rejected.map(|r| (r.trace_id, r.span_id)).collect();
+        told.retain(|told| !rejected.contains(&(told.trace_id, told.span_id)));
     }
     edge.context.span_tap.pass(told);
     Ok(appended.rejected)

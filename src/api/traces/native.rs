@@ -13,11 +13,17 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    intake::contacts_of,
+    intake::{OPEN_AHEAD_MS, contacts_of},
     span_json::{span_json, trace_name},
 };
 use crate::{
-    api::{access::BoundAgent, body::Payload, context::Edge, problem::Problem, texts::Texts},
+    api::{
+        access::BoundAgent,
+        body::Payload,
+        context::Edge,
+        problem::{InputError, Problem},
+        texts::Texts,
+    },
     ingest::NESTING_MAX,
     model::{
         AgentId, AttributeValue, Attributes, Span, SpanEvent, SpanId, SpanKind, SpanLink,
@@ -31,6 +37,8 @@ use crate::{
 const NAME_BYTES_MAX: usize = 1_024;
 /// Bytes of a message or comment.
 const TEXT_BYTES_MAX: usize = 64 << 10;
+/// Bytes of the metadata of a span, or of the fields of a log, as JSON.
+const ATTRIBUTES_BYTES_MAX: usize = 256 << 10;
 /// Links of one span.
 const LINKS_MAX: usize = 128;
 
@@ -110,6 +118,12 @@ fn read_start(trace: &str, body: &Value, now: Timestamp) -> Result<Span, Problem
         None => (random_id(), None),
     };
     let start_ns = start_ns.unwrap_or_else(|| now_ns(now));
+    if start_ns > now_ns(now.plus_millis(OPEN_AHEAD_MS)) {
+        return Err(Problem::invalid_body(vec![InputError {
+            pointer: "#/start_time".to_owned(),
+            detail: "lies ahead of the server's clock".to_owned(),
+        }]));
+    }
     let mut span = Span::new(trace_id, span_id, agent, &operation, start_ns);
     span.parent_id = parent.map(|text| SpanId::of_text(&text).0);
     span.kind = kind.and_then(|(kind, _)| kind).unwrap_or_default();
@@ -305,6 +319,14 @@ fn attributes(texts: &mut Texts<'_>, key: &'static str) -> Attributes {
         texts.fault(key, "must be an object");
         return Attributes::default();
     };
+    let bytes = value.to_string().len();
+    if bytes > ATTRIBUTES_BYTES_MAX {
+        texts.fault(
+            key,
+            format!("has {bytes} bytes, at most {ATTRIBUTES_BYTES_MAX} are allowed"),
+        );
+        return Attributes::default();
+    }
     if depth(object) > NESTING_MAX {
         texts.fault(key, format!("is nested deeper than {NESTING_MAX}"));
         return Attributes::default();

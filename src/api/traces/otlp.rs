@@ -1,7 +1,7 @@
 //! OTLP over HTTP: `/v1/traces` and `/v1/logs`, as protobuf and as JSON; answers and errors come in the request's form.
 //! Source: OpenTelemetry Protocol Specification 1.9, "OTLP/HTTP".
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::intake::{Refused, take};
+use super::intake::{Refused, open_of_others, take};
 use crate::{
     api::{access::BoundAgent, body::Payload, context::Edge, problem::Problem},
     ingest::{
@@ -151,7 +151,10 @@ async fn take_records(
         }
     }
     // A span that is told and stopped in one body is not open after it.
-    open.retain(|span| !stopped.contains(&(span.trace_id, span.span_id)));
+    let keys: HashSet<_> = stopped.iter().copied().collect();
+    open.retain(|span| !keys.contains(&(span.trace_id, span.span_id)));
+    let others = open_of_others(&edge.context, bound);
+    stopped.retain(|key| !others.contains_key(key));
     let refused = take(edge, bound, open).await?;
     received.rejected += refused.count;
     received.errors.extend(refused.reasons);

@@ -1,12 +1,13 @@
 //! A span as the native API shows it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Attributes, Span, SpanEvent, SpanLink, TokenUsage, TraceId, TraceSummary, genai, own_attributes,
+    Attributes, Span, SpanEvent, SpanId, SpanLink, TokenUsage, TraceId, TraceSummary, genai,
+    own_attributes,
 };
 
 /// A span; `status` is the word of its status, or of the state that it is in while it is open.
@@ -40,14 +41,14 @@ pub(super) fn span_json(span: &Span, status: &str) -> Value {
 /// Spans of one trace, each with its status; parents are called as the client calls them.
 pub(super) fn spans_json(spans: &[Span], status: impl Fn(&Span) -> String) -> Vec<Value> {
     let mut answer: Vec<Value> = spans.iter().map(|s| span_json(s, &status(s))).collect();
+    let named = spans.iter().filter_map(|span| {
+        let name = span.attributes.text(own_attributes::SPAN_NAME)?;
+        Some((span.span_id, name))
+    });
+    let named: HashMap<SpanId, &str> = named.collect();
     for (span, told) in spans.iter().zip(&mut answer) {
-        let parent = span
-            .parent_id
-            .and_then(|id| spans.iter().find(|other| other.span_id == id));
-        if let Some(parent) =
-            parent.filter(|p| p.attributes.text(own_attributes::SPAN_NAME).is_some())
-        {
-            told["parent_span_id"] = parent.shown_id().into();
+        if let Some(name) = span.parent_id.and_then(|id| named.get(&id)) {
+            told["parent_span_id"] = (*name).into();
         }
     }
     answer

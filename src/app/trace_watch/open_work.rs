@@ -2,7 +2,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::raising::detection;
+use super::{raising::detection, watch::is_too_large};
 use crate::{
     model::{AgentId, AgentStatus, AlertSource, History, OccurrenceNo, SpanId, Timestamp, TraceId},
     report,
@@ -101,6 +101,9 @@ pub(super) fn look(
         .take(TRACES_MAX.min(traces.len()));
     let mut unread: HashSet<TraceId> = traces.iter().copied().collect();
     for trace in in_turn {
+        if is_too_large(view, *trace) {
+            continue;
+        }
         // What cannot be read stays as it is.
         let Ok(spans) = view.trace(*trace) else {
             continue;

@@ -121,6 +121,10 @@ impl TraceWatch {
             return Vec::new();
         }
         for due in &due {
+            // One that never ends is not read over and over.
+            if is_too_large(view, due.trace) {
+                continue;
+            }
             match view.trace(due.trace) {
                 Ok(spans) => self.index.note(&spans),
                 Err(error) => {
@@ -202,6 +206,12 @@ fn key_of(edge: &Edge, evidence: u64) -> u64 {
     hasher.finish()
 }
 
+/// Whether a trace has more spans than a run that is judged may have.
+pub(super) fn is_too_large(view: &dyn History, trace: TraceId) -> bool {
+    view.trace_spans(trace)
+        .is_ok_and(|spans| spans > RUN_SPANS_MAX as u64)
+}
+
 /// Spans of a run's traces, as many as are judged together; settled ones first.
 fn spans_of(view: &dyn History, traces: &[TraceId], settled: &HashSet<TraceId>) -> Vec<Span> {
     let mut order: Vec<TraceId> = traces.to_vec();
@@ -210,6 +220,9 @@ fn spans_of(view: &dyn History, traces: &[TraceId], settled: &HashSet<TraceId>) 
     for trace in order {
         if spans.len() >= RUN_SPANS_MAX {
             break;
+        }
+        if is_too_large(view, trace) {
+            continue;
         }
         // What cannot be read was told of above.
         spans.extend(view.trace(trace).unwrap_or_default());

@@ -19,7 +19,7 @@ use crate::{
         BodyError, Received, SpanLimits, parse_jaeger_json, parse_otlp_json, parse_otlp_protobuf,
         resolve_agents,
     },
-    model::{PriceTable, Span, SystemClock, price},
+    model::{DAY_MS, PriceTable, Span, SystemClock, Timestamp, price},
     store::{self, SpanAppend, SpanChange, Store},
     telemetry::OwnMetrics,
 };
@@ -140,14 +140,30 @@ fn parse(bytes: &[u8]) -> Result<Received, BodyError> {
     }
 }
 
+/// Settings under which nothing is deleted, and what decides results stays as the file has it: both are the server's.
+fn settings_for(db: &Path) -> Result<store::Settings, Failure> {
+    const FOR_EVER_MS: i64 = 1_000 * 366 * DAY_MS;
+    let mut settings = store::Settings {
+        retention_ms: FOR_EVER_MS,
+        rollup_retention_ms: FOR_EVER_MS,
+        alert_retention_ms: FOR_EVER_MS,
+        ..store::Settings::default()
+    };
+    settings.traces.retention_ms = FOR_EVER_MS;
+    if db.exists() {
+        let view = store::open_copy(db)?;
+        settings.policy = view.policy(Timestamp::MAX);
+    }
+    Ok(settings)
+}
+
 /// Writes spans into a file; returns how many were refused.
 fn into_file(db: &Path, mut spans: Vec<Span>) -> Result<usize, Failure> {
     resolve_agents(&mut spans, None);
     price(&mut spans, &PriceTable::built_in());
     let (open, ended): (Vec<Span>, Vec<Span>) = spans.into_iter().partition(Span::is_open);
     let metrics = Arc::new(OwnMetrics::default());
-    let settings = store::Settings::default();
-    let store = Store::open(db, settings, Arc::new(SystemClock), metrics)?;
+    let store = Store::open(db, settings_for(db)?, Arc::new(SystemClock), metrics)?;
     let refused = |error: store::WriteError| {
         Failure::new(Status::Database, format!("{}: {error}", db.display()))
     };

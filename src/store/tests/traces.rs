@@ -373,7 +373,7 @@ fn whole_traces_go_and_those_with_errors_or_a_pin_stay() {
             vec![span(100 + hours as u128, 31, 2, hours * 3_600_000, 1)],
         );
         store.checkpoint_blocking().unwrap();
-        apply_retention(&store.shared).unwrap();
+        while apply_retention(&store.shared).unwrap() {}
         retention::apply(&store.shared).unwrap();
         let view = store.view();
         let page = view.find_traces(&TraceQuery {

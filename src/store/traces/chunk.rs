@@ -1,6 +1,9 @@
 //! Spans of one agent that came together: encoded once, for the log and for memory.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     BLOCK_SPANS_MAX, BLOCK_TEXT_BYTES_MAX, LOG_LEVEL,
@@ -140,8 +143,16 @@ pub(super) fn pieces<'a, 's>(mut spans: &'a [&'s Span]) -> Vec<&'a [&'s Span]> {
     while !spans.is_empty() {
         let mut bytes = 0;
         let mut end = 0;
+        let mut shared: HashSet<*const ()> = HashSet::new();
         while end < spans.len() && end < BLOCK_SPANS_MAX && bytes < BLOCK_TEXT_BYTES_MAX {
-            bytes += text_bytes(spans[end]);
+            let span = spans[end];
+            bytes += text_bytes(span);
+            if shared.insert(Arc::as_ptr(&span.resource).cast()) {
+                bytes += of_attributes(&span.resource.attributes);
+            }
+            if shared.insert(Arc::as_ptr(&span.scope).cast()) {
+                bytes += of_attributes(&span.scope.attributes);
+            }
             end += 1;
         }
         let (piece, rest) = spans.split_at(end);
@@ -151,18 +162,20 @@ pub(super) fn pieces<'a, 's>(mut spans: &'a [&'s Span]) -> Vec<&'a [&'s Span]> {
     pieces
 }
 
-/// Bytes of the texts of a span, about.
+/// Bytes of the texts of a span, about, but for what it shares with others.
 pub(super) fn text_bytes(span: &Span) -> usize {
     let events = span
         .events
         .iter()
-        .map(|event| of_attributes(&event.attributes) + 32);
+        .map(|event| of_attributes(&event.attributes) + event.name.len() + 32);
     let links = span
         .links
         .iter()
-        .map(|link| of_attributes(&link.attributes) + 32);
+        .map(|link| of_attributes(&link.attributes) + link.trace_state.len() + 32);
     of_attributes(&span.attributes)
+        + span.name.len()
         + span.status_message.len()
+        + span.trace_state.len()
         + events.sum::<usize>()
         + links.sum::<usize>()
         + 64
@@ -185,11 +198,11 @@ fn of_value(value: &AttributeValue) -> usize {
             AttributeValue::Bytes(bytes) => bytes.len(),
             AttributeValue::List(values) => {
                 left.extend(values);
-                0
+                8
             }
             AttributeValue::Map(map) => {
                 left.extend(map.iter().map(|(_, value)| value));
-                0
+                map.iter().map(|(key, _)| key.len()).sum::<usize>() + 8
             }
             _ => 8,
         };

@@ -27,10 +27,14 @@ use crate::{
     },
 };
 
+/// Hours for which spans follow the first of their trace.
+const HOURS_KEPT_UP: i32 = 24;
 /// Spans that may be open at once.
 const OPEN_MAX: usize = 100_000;
 /// Events of an open span; more are counted as left out.
 const EVENTS_MAX: usize = 4_096;
+/// Bytes of an open span, about; what would make it larger is counted as left out.
+const OPEN_BYTES_MAX: usize = 4 << 20;
 /// Pins of traces.
 const PINS_MAX: usize = 10_000;
 
@@ -212,8 +216,13 @@ impl<'a> SpanDraft<'a> {
     /// The hour of a trace: the one that it has, or this one.
     fn hour(&self, id: TraceId, hours: &HashMap<TraceId, i32>) -> i32 {
         let mut recent = self.recent.lock();
+        // One that goes on for days is continued in the present hour, or all of it would go with its first.
+        let is_late = |hour: &i32| *hour >= self.now.saturating_sub(HOURS_KEPT_UP);
         let known = recent.hour(id).or_else(|| hours.get(&id).copied());
-        let hour = known.or_else(|| self.live.hour_of(id)).unwrap_or(self.now);
+        let known = known.filter(is_late);
+        let hour = known
+            .or_else(|| self.live.hour_of(id).filter(is_late))
+            .unwrap_or(self.now);
         recent.note(id, hour);
         hour
     }
@@ -357,8 +366,12 @@ impl Draft<'_> {
                     return Ok(SpanChanged::NotOpen);
                 };
                 let mut span = Span::clone(&open.span);
-                for (key, value) in attributes.iter() {
-                    span.attributes.set(key, value.clone());
+                if text_bytes(&span) < OPEN_BYTES_MAX {
+                    for (key, value) in attributes.iter() {
+                        span.attributes.set(key, value.clone());
+                    }
+                } else {
+                    span.dropped_attributes += attributes.len() as u32;
                 }
                 span.end_ns = Some(end_ns.unwrap_or_else(|| super::nanoseconds(self.clock_now)));
                 span.status = status;
@@ -376,7 +389,7 @@ impl Draft<'_> {
                     return Ok(SpanChanged::NotOpen);
                 };
                 let span = Arc::make_mut(&mut open.span);
-                if span.events.len() < EVENTS_MAX {
+                if span.events.len() < EVENTS_MAX && text_bytes(span) < OPEN_BYTES_MAX {
                     span.events.push(event);
                 } else {
                     span.dropped_events = span.dropped_events.saturating_add(1);

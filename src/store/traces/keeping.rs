@@ -69,7 +69,7 @@ impl Stay {
     }
 }
 
-/// Sweeps the hours that are due; tells whether anything was deleted.
+/// Sweeps the oldest hour that is due, if one is; tells whether it did. The others wait, so that commits come in between.
 pub(in crate::store) fn apply_retention(shared: &Shared) -> Result<bool, redb::Error> {
     let Some(now) = trusted_now(shared) else {
         return Ok(false);
@@ -85,7 +85,6 @@ pub(in crate::store) fn apply_retention(shared: &Shared) -> Result<bool, redb::E
             .collect::<Result<_, _>>()?
     };
     let mut total: u64 = hours.iter().map(|(_, row)| row.1).sum();
-    let mut deleted = false;
     for (hour, row) in hours {
         let end_ms = (i64::from(hour) + 1) * (HOUR_NS / 1_000_000);
         let age_ms = now.since(Timestamp::from_millis(end_ms));
@@ -100,19 +99,20 @@ pub(in crate::store) fn apply_retention(shared: &Shared) -> Result<bool, redb::E
         if kept.bytes != 0 && total > kept.bytes && age_ms > 0 {
             stay = Stay::Pinned;
         }
-        if stay > Stay::of_row(row) || (stay == Stay::Pinned && has_unpinned(shared, hour)?) {
-            let left = sweep(shared, hour, stay)?;
-            total -= row.1.min(total);
-            total += left;
-            deleted = true;
+        let swept = Stay::of_row(row);
+        if stay > swept || (stay == Stay::Pinned && has_unpinned(shared, hour)?) {
+            sweep(shared, hour, stay)?;
+            let transaction = begin(&shared.database())?;
+            operations::forget(&transaction)?;
+            transaction.commit()?;
+            return Ok(true);
+        }
+        if swept == Stay::Pinned {
+            // What is pinned of it takes room that nothing else can make.
+            total = total.saturating_sub(row.1);
         }
     }
-    if deleted {
-        let transaction = begin(&shared.database())?;
-        operations::forget(&transaction)?;
-        transaction.commit()?;
-    }
-    Ok(deleted)
+    Ok(false)
 }
 
 /// Whether an hour that was swept to pinned traces has one that is no longer pinned.
@@ -128,14 +128,14 @@ fn has_unpinned(shared: &Shared, hour: i32) -> Result<bool, redb::Error> {
     Ok(false)
 }
 
-/// Deletes of an hour what does not stay; returns the bytes that are left.
-fn sweep(shared: &Shared, hour: i32, stay: Stay) -> Result<u64, redb::Error> {
+/// Deletes of an hour what does not stay.
+fn sweep(shared: &Shared, hour: i32, stay: Stay) -> Result<(), redb::Error> {
     let (live, catalog) = {
         let live = shared.live.lock();
         (live.traces.clone(), std::sync::Arc::clone(&live.catalog))
     };
     let transaction = begin(&shared.database())?;
-    let left = {
+    {
         let mut traces = transaction.open_table(tables::TRACES)?;
         let mut blocks = transaction.open_table(tables::SPAN_BLOCKS)?;
         let mut headers = transaction.open_table(tables::SPAN_HEADERS)?;
@@ -198,10 +198,9 @@ fn sweep(shared: &Shared, hour: i32, stay: Stay) -> Result<u64, redb::Error> {
             row.0 = stay as u8;
             hours.insert(hour, row)?;
         }
-        told.bytes
-    };
+    }
     transaction.commit()?;
-    Ok(left)
+    Ok(())
 }
 
 fn stays(live: &LiveTraces, id: TraceId, entry: &TraceEntry, stay: Stay) -> bool {

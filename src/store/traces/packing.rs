@@ -196,6 +196,8 @@ impl Packed {
 #[derive(Debug, Default)]
 pub(super) struct HourSum {
     pub(super) bytes: u64,
+    /// Bytes of what was there before in its place.
+    pub(super) replaced: u64,
     pub(super) spans: u64,
     pub(super) traces: u64,
     pub(super) starts: Option<(i64, i64)>,
@@ -217,7 +219,7 @@ impl HourSum {
             before.unwrap_or((0, 0, 0, 0, i64::MAX, i64::MIN));
         (
             swept,
-            bytes + self.bytes,
+            (bytes + self.bytes).saturating_sub(self.replaced),
             spans + self.spans,
             traces + self.traces,
             known_first.min(first),
@@ -266,12 +268,14 @@ pub(in crate::store) fn write_packed(
                 told.traces += 1;
                 entry.encode()
             }
-            Some((_, Ok(mut known))) => {
+            Some((length, Ok(mut known))) => {
+                told.replaced += page_bytes(length);
                 known.part.add(&entry.part);
                 known.blocks.extend(&entry.blocks);
                 known.encode()
             }
-            Some((_, Err(error))) => {
+            Some((length, Err(error))) => {
+                told.replaced += page_bytes(length);
                 tracing::error!(%error, trace = %id, "the index of a trace cannot be read; it is begun anew");
                 entry.encode()
             }

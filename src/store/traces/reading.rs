@@ -45,6 +45,11 @@ impl TraceHistory for Moment {
         Ok(spans)
     }
 
+    fn trace_spans(&self, id: TraceId) -> Result<u64, ReadError> {
+        let summary = self.summary(id, self.spans_flushed()?)?;
+        Ok(summary.map_or(0, |summary| u64::from(summary.spans)))
+    }
+
     fn find_traces(&self, query: &TraceQuery) -> Result<TracePage, ReadError> {
         self.search(query)
     }
@@ -162,11 +167,10 @@ impl Moment {
         Ok(entries)
     }
 
-    /// What the spans of a trace add up to that are in an hour of the file or in memory.
+    /// What the spans of a trace add up to, those in the file and those in memory.
     pub(super) fn summary(
         &self,
         id: TraceId,
-        hour: i32,
         flushed: u64,
     ) -> Result<Option<TraceSummary>, ReadError> {
         let mut sum: Option<TracePart> = None;
@@ -174,13 +178,7 @@ impl Moment {
             Some(sum) => sum.add(part),
             None => sum = Some(part.clone()),
         };
-        let in_file = guarded(|| {
-            let table = self.table(tables::TRACES)?;
-            let row = table.get((hour, id.as_u128())).map_err(|e| backend(&e))?;
-            let entry = row.map(|row| TraceEntry::decode(row.value())).transpose();
-            entry.map_err(|e| ReadError::Damaged(e.to_string()))
-        })?;
-        if let Some(entry) = in_file {
+        for (_, entry) in guarded(|| self.entries_of(id))? {
             add(&entry.part);
         }
         for head in self

@@ -100,7 +100,7 @@ impl Moment {
         let mut candidates = self.candidates_in_memory(&query.filter, &terms, agent, flushed);
         // Memory first: it has mostly the newest, and all of it is at hand.
         candidates.sort_unstable_by_key(|(latest, _)| Reverse(*latest));
-        self.go_through(&candidates, None, query, flushed, &mut found)?;
+        self.go_through(&candidates, query, flushed, &mut found)?;
         let first_asked = nanoseconds(query.window.from);
         let last_asked = nanoseconds(query.window.to).saturating_add(1_000_000);
         let last_asked = query
@@ -108,14 +108,14 @@ impl Moment {
             .map_or(last_asked, |after| last_asked.min(after.start_ns));
         for (hour, row) in self.hours_in_file()?.into_iter().rev() {
             let (first_start, last_start) = (self.first_start(hour, row), row.5);
-            let cannot_count = found.bar().is_some_and(|bar| bar >= last_start);
+            let cannot_count = found.bar().is_some_and(|bar| bar > last_start);
             if cannot_count || last_start < first_asked || first_start > last_asked {
                 continue;
             }
             let mut candidates =
                 guarded(|| self.candidates_of_hour(hour, &query.filter, &terms, agent))?;
             candidates.sort_unstable_by_key(|(latest, _)| Reverse(*latest));
-            self.go_through(&candidates, Some(hour), query, flushed, &mut found)?;
+            self.go_through(&candidates, query, flushed, &mut found)?;
         }
         Ok(found.page())
     }
@@ -208,7 +208,6 @@ impl Moment {
     fn go_through(
         &self,
         candidates: &[(i64, Candidate<'_>)],
-        hour: Option<i32>,
         query: &TraceQuery,
         flushed: u64,
         found: &mut Found,
@@ -216,36 +215,29 @@ impl Moment {
         let from_ns = nanoseconds(query.window.from);
         for (latest, candidate) in candidates {
             // A trace begins before its spans: nothing of the window is left either.
-            if *latest < from_ns || found.bar().is_some_and(|bar| bar >= *latest) {
+            if *latest < from_ns || found.bar().is_some_and(|bar| bar > *latest) {
                 break;
             }
-            let mut hits: Vec<(TraceId, Option<i32>)> = Vec::new();
-            let mut check = |span: &Span, hour: Option<i32>| {
+            let mut hits: Vec<TraceId> = Vec::new();
+            let mut check = |span: &Span| {
                 if !found.seen.contains(&span.trace_id) && query.filter.fits(span) {
                     found.seen.insert(span.trace_id);
-                    hits.push((span.trace_id, hour));
+                    hits.push(span.trace_id);
                 }
             };
             match candidate {
-                Candidate::Open(span) => check(span, None),
-                Candidate::Head(head) => {
-                    for span in self.spans_of_head(head)? {
-                        let hour = head.chunk.trace(span.trace_id).map(|(hour, _)| hour);
-                        check(&span, hour);
-                    }
-                }
+                Candidate::Open(span) => check(span),
+                Candidate::Head(head) => self.spans_of_head(head)?.iter().for_each(&mut check),
                 Candidate::Block(key) => {
                     let spans = guarded(|| {
                         let blocks = self.table(tables::SPAN_BLOCKS)?;
                         self.spans_of_block(&blocks, *key)
                     })?;
-                    spans.iter().for_each(|span| check(span, hour));
+                    spans.iter().for_each(&mut check);
                 }
             }
-            for (id, hour) in hits {
-                let hour = hour.or_else(|| self.traces.hour_of(id));
-                let Some(hour) = hour else { continue };
-                let Some(summary) = self.summary(id, hour, flushed)? else {
+            for id in hits {
+                let Some(summary) = self.summary(id, flushed)? else {
                     continue;
                 };
                 if is_asked(&summary, query) {
