@@ -10,8 +10,8 @@ use tracing::level_filters::LevelFilter;
 use super::{
     LogFormat,
     agents::TIMEOUT_MS,
-    detectors,
     setting::{Draft, Field, Kind, Setting, TextField},
+    traces,
     value::{check_public_url, check_url},
 };
 use crate::model::{AgentId, DAY_MS, INTERVAL_MS, STALE_AFTER_MS_MIN};
@@ -95,19 +95,19 @@ macro_rules! setting {
 
 pub(super) use setting;
 
-const MINUTE_MS: i64 = 60_000;
+pub(super) const MINUTE_MS: i64 = 60_000;
 /// Contacts that wait longer would let readers call agents stale that are not.
 const SCRAPE_COMMIT_DELAY_MS_MAX: i64 = STALE_AFTER_MS_MIN / 2;
-const YEAR_MS: i64 = 365 * DAY_MS;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
+pub(super) const YEAR_MS: i64 = 365 * DAY_MS;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
+pub(super) const TIB: u64 = 1 << 40;
 
-fn path_text(path: &std::path::Path) -> String {
+pub(super) fn path_text(path: &std::path::Path) -> String {
     path.display().to_string()
 }
 
-fn no_control_characters(text: &str) -> Result<(), String> {
+pub(super) fn no_control_characters(text: &str) -> Result<(), String> {
     match text.char_indices().find(|(_, c)| c.is_control()) {
         Some((at, _)) => Err(format!("must not hold control characters (byte {at})")),
         None => Ok(()),
@@ -116,10 +116,10 @@ fn no_control_characters(text: &str) -> Result<(), String> {
 
 /// Every setting, section by section.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> + Clone {
-    SETTINGS.iter().chain(detectors::SETTINGS)
+    SETTINGS.iter().chain(traces::SETTINGS)
 }
 
-/// Those of all sections, but for the settings of what watches traces, which come last.
+/// Those of all sections but `[traces]`, which comes last.
 #[expect(
     clippy::cast_lossless,
     reason = "one macro for integers of every width; bounds keep each within its own"
@@ -667,69 +667,6 @@ static SETTINGS: &[Setting] = &[
         "Form of a log line."
     )
     .or_flag("--log-format"),
-    setting!(
-        "traces.retention",
-        duration(60 * MINUTE_MS, 100 * YEAR_MS),
-        store.traces.retention_ms as i64,
-        "Traces are kept for so long after they came, whole, an hour of them at a time."
-    ),
-    setting!(
-        "traces.keep_errors",
-        duration(0, 100 * YEAR_MS),
-        store.traces.errors_ms as i64,
-        "Traces with a failed span are kept for so long, if that is longer. Pinned traces are kept in any case."
-    ),
-    setting!(
-        "traces.retention_size",
-        size(0, 1024 * TIB),
-        store.traces.bytes as u64,
-        "Spans may take so much of the file; beyond it the oldest hours are deleted early, but for pinned traces. 0 sets no limit."
-    ),
-    setting!(
-        "traces.agent_attribute",
-        text("text"),
-        |d| d.config.api.traces.agent_attribute.clone(),
-        |d, text| {
-            no_control_characters(text)?;
-            d.config.api.traces.agent_attribute = Some(text.to_owned());
-            Ok(())
-        },
-        "Attribute of a span or of its resource that names its agent, before all that longwatch knows."
-    ),
-    setting!(
-        "traces.prices_file",
-        text("path"),
-        |d| d.config.api.traces.prices_file.as_deref().map(path_text),
-        |d, text| {
-            d.config.api.traces.prices_file = Some(text.into());
-            Ok(())
-        },
-        "File of prices of tokens, in place of the built-in table."
-    ),
-    setting!(
-        "traces.otlp_grpc_listen",
-        text("IP address and port"),
-        |d| d
-            .config
-            .api
-            .traces
-            .otlp_grpc_listen
-            .map(|address| address.to_string()),
-        |d, text| {
-            let address = text.parse::<SocketAddr>().map_err(|_| {
-                format!("`{text}` is not an IP address and port, such as 127.0.0.1:4317")
-            })?;
-            d.config.api.traces.otlp_grpc_listen = Some(address);
-            Ok(())
-        },
-        "Where OTLP over gRPC is taken, e.g. 127.0.0.1:4317. Nowhere unless set; OTLP over HTTP is at /v1/traces in any case."
-    ),
-    setting!(
-        "traces.head_size",
-        size(MIB, 64 * GIB),
-        store.traces.head_bytes_max as usize,
-        "Spans in memory that are packed into blocks."
-    ),
 ];
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 mod agents;
 mod catalogue;
 mod configuration;
-mod detectors;
 mod error;
 mod file;
 mod loader;
@@ -17,6 +16,7 @@ mod setting;
 mod suggest;
 mod table;
 mod targets;
+mod traces;
 mod value;
 
 pub use agents::AGENT_KEYS;

@@ -438,6 +438,34 @@ async fn what_was_acknowledged_of_traces_survives_kills() {
 }
 
 #[tokio::test]
+async fn an_import_into_a_file_deletes_nothing() {
+    let mut server = Server::with("[storage]\nretention = \"400d\"\n", &[]);
+    let time = now_ms() / 1_000 - 90 * 86_400;
+    server
+        .push(
+            "old",
+            &json!([{"name": "load", "value": 7, "timestamp": time}]),
+        )
+        .await;
+    server.kill();
+    fs::write(
+        server.folder().join("t.json"),
+        otlp(1, now_ms() - 1_000).to_string(),
+    )
+    .unwrap();
+    server
+        .run(&["traces", "import", "--db", "live.redb", "t.json"])
+        .ok();
+    server.restart();
+    let kept = server
+        .samples("agent_id=old&metric_name=load&from=-100d")
+        .await;
+    assert_eq!(kept, [(time * 1_000, json!(7.0))]);
+    let list = server.get_json("/api/v1/traces").await;
+    assert_eq!(ids(&list), [1]);
+}
+
+#[tokio::test]
 async fn documents_of_other_projects_are_taken() {
     let Some(folder) = shared("otlp") else { return };
     let server = Server::start();

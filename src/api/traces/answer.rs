@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{graph, list, profile, runs, show};
 use crate::{
-    api::{parameters::Parameters, problem::Problem},
+    api::{context::Edge, parameters::Parameters, problem::Problem},
     model::{History, Timestamp},
 };
 
@@ -41,6 +41,20 @@ impl IntoResponse for Answer {
             Self::Svg(text) => typed("image/svg+xml", text),
         }
     }
+}
+
+/// A question about traces in general: what it asks for is in its parameters.
+pub(super) type Question = fn(&dyn History, Timestamp, &Parameters) -> Result<Answer, Problem>;
+
+/// Answers it over HTTP.
+pub(super) async fn answered(
+    edge: &Edge,
+    parameters: Parameters,
+    question: Question,
+) -> Result<Answer, Problem> {
+    let now = edge.now();
+    edge.read(move |view| question(&*view, now, &parameters))
+        .await
 }
 
 /// Why a question about traces has no answer.

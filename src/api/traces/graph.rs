@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde_json::json;
 
-use super::{answer::Answer, asked};
+use super::{
+    answer::{Answer, answered},
+    asked,
+};
 use crate::{
     api::{context::Edge, parameters::Parameters, problem::Problem},
     model::{History, SpanFilter, Timestamp, Window},
@@ -23,9 +26,7 @@ pub(in crate::api) async fn agent_graph(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
 ) -> Result<Answer, Problem> {
-    let now = edge.now();
-    edge.read(move |view| answer(&*view, now, &parameters))
-        .await
+    answered(&edge, parameters, answer).await
 }
 
 pub(super) fn answer(

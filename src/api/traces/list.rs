@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::json;
 
 use super::{
-    answer::Answer,
+    answer::{Answer, answered},
     asked,
     show::open_status,
     span_json::{span_json, summary_json},
@@ -48,9 +48,7 @@ pub(in crate::api) async fn list(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
 ) -> Result<Answer, Problem> {
-    let now = edge.now();
-    edge.read(move |view| answer(&*view, now, &parameters))
-        .await
+    answered(&edge, parameters, answer).await
 }
 
 pub(super) fn answer(
@@ -75,8 +73,7 @@ pub(in crate::api) async fn open_spans(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
 ) -> Result<Answer, Problem> {
-    let now = edge.now();
-    edge.read(move |view| open(&*view, now, &parameters)).await
+    answered(&edge, parameters, open).await
 }
 
 pub(super) fn open(

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::{answer::Answer, asked, span_json::milliseconds};
+use super::{
+    answer::{Answer, answered},
+    asked,
+    span_json::milliseconds,
+};
 use crate::{
     api::{context::Edge, parameters::Parameters, problem::Problem},
     model::{History, Span, SpanFilter, Timestamp, Window},
@@ -49,9 +53,7 @@ pub(in crate::api) async fn profile(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
 ) -> Result<Answer, Problem> {
-    let now = edge.now();
-    edge.read(move |view| answer(&*view, now, &parameters))
-        .await
+    answered(&edge, parameters, answer).await
 }
 
 pub(super) fn answer(

@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::{
-    answer::Answer,
+    answer::{Answer, answered},
     asked,
     span_json::{milliseconds, time_text},
 };
@@ -30,9 +30,7 @@ pub(in crate::api) async fn runs(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
 ) -> Result<Answer, Problem> {
-    let now = edge.now();
-    edge.read(move |view| answer(&*view, now, &parameters))
-        .await
+    answered(&edge, parameters, answer).await
 }
 
 pub(super) fn answer(

@@ -485,3 +485,60 @@ fn spans_of_the_future_are_refused_alone_and_old_ones_are_kept_from_when_they_co
     apply_retention(&store.shared).unwrap();
     assert_eq!(ids(&*store.view(), SpanFilter::default()), [1]);
 }
+
+#[test]
+fn pages_of_traces_that_begin_together_lose_none() {
+    let store = open(&SimulatedDisk::default(), Settings::default());
+    for trace in [5, 1, 2, 6, 3, 4] {
+        append(&store, vec![span(trace, 7, 1, 0, 1)]);
+    }
+    let view = store.view();
+    let mut told = Vec::new();
+    let mut after = None;
+    loop {
+        let question = TraceQuery {
+            after,
+            ..query(SpanFilter::default(), 2)
+        };
+        let page = view.find_traces(&question).unwrap();
+        told.extend(page.traces.iter().map(|trace| trace.trace_id.as_u128()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(told, [6, 5, 4, 3, 2, 1]);
+}
+
+#[test]
+fn a_trace_of_days_is_told_as_one_and_its_fresh_spans_stay() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(NOW)));
+    let settings = Settings {
+        traces: Kept {
+            retention_ms: DAY_MS,
+            ..Kept::default()
+        },
+        ..Settings::default()
+    };
+    let store = open_with(&SimulatedDisk::default(), settings, Arc::clone(&clock));
+    let hour = 3_600_000;
+    for (id, hours) in [(11, 0), (12, 20), (13, 30)] {
+        clock.set(Timestamp::from_millis(NOW + hours * hour));
+        append(&store, vec![span(1, id, 1, hours * hour, 5)]);
+        store.checkpoint_blocking().unwrap();
+    }
+    let told = |store: &Store| {
+        let question = TraceQuery {
+            window: Window::until(Timestamp::from_millis(NOW + 100 * hour)),
+            ..query(SpanFilter::default(), 10)
+        };
+        let page = store.view().find_traces(&question).unwrap();
+        page.traces
+            .iter()
+            .map(|trace| trace.spans)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&store), [3]);
+    while apply_retention(&store.shared).unwrap() {}
+    assert_eq!(told(&store), [1], "what came today is kept");
+}

@@ -1,7 +1,9 @@
-//! Settings of what is derived from traces: `[traces]` and `[traces.detectors.*]`.
+//! Settings of traces: `[traces]`, how they are taken in and kept, and `[traces.detectors.*]`, what is derived from them.
+
+use std::net::SocketAddr;
 
 use super::{
-    catalogue::setting,
+    catalogue::{GIB, MIB, MINUTE_MS, TIB, YEAR_MS, no_control_characters, path_text, setting},
     setting::{Draft, Field, Kind, Setting, TextField},
 };
 use crate::{
@@ -46,6 +48,69 @@ macro_rules! severity {
     reason = "one macro for integers of every width; bounds keep each within its own"
 )]
 pub(super) static SETTINGS: &[Setting] = &[
+    setting!(
+        "traces.retention",
+        duration(60 * MINUTE_MS, 100 * YEAR_MS),
+        store.traces.retention_ms as i64,
+        "Traces are kept for so long after they came, whole, an hour of them at a time."
+    ),
+    setting!(
+        "traces.keep_errors",
+        duration(0, 100 * YEAR_MS),
+        store.traces.errors_ms as i64,
+        "Traces with a failed span are kept for so long, if that is longer. Pinned traces are kept in any case."
+    ),
+    setting!(
+        "traces.retention_size",
+        size(0, 1024 * TIB),
+        store.traces.bytes as u64,
+        "Spans may take so much of the file; beyond it the oldest hours are deleted early, but for pinned traces. 0 sets no limit."
+    ),
+    setting!(
+        "traces.agent_attribute",
+        text("text"),
+        |d| d.config.api.traces.agent_attribute.clone(),
+        |d, text| {
+            no_control_characters(text)?;
+            d.config.api.traces.agent_attribute = Some(text.to_owned());
+            Ok(())
+        },
+        "Attribute of a span or of its resource that names its agent, before all that longwatch knows."
+    ),
+    setting!(
+        "traces.prices_file",
+        text("path"),
+        |d| d.config.api.traces.prices_file.as_deref().map(path_text),
+        |d, text| {
+            d.config.api.traces.prices_file = Some(text.into());
+            Ok(())
+        },
+        "File of prices of tokens, in place of the built-in table."
+    ),
+    setting!(
+        "traces.otlp_grpc_listen",
+        text("IP address and port"),
+        |d| d
+            .config
+            .api
+            .traces
+            .otlp_grpc_listen
+            .map(|address| address.to_string()),
+        |d, text| {
+            let address = text.parse::<SocketAddr>().map_err(|_| {
+                format!("`{text}` is not an IP address and port, such as 127.0.0.1:4317")
+            })?;
+            d.config.api.traces.otlp_grpc_listen = Some(address);
+            Ok(())
+        },
+        "Where OTLP over gRPC is taken, e.g. 127.0.0.1:4317. Nowhere unless set; OTLP over HTTP is at /v1/traces in any case."
+    ),
+    setting!(
+        "traces.head_size",
+        size(MIB, 64 * GIB),
+        store.traces.head_bytes_max as usize,
+        "Spans in memory that are packed into blocks."
+    ),
     setting!(
         "traces.settle",
         duration(100, 600_000),
