@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Server, now_ms};
+use crate::server::{Answer, Server, eventually, now_ms};
 
 /// Trace `trace` of three spans: a planner that calls a researcher, who calls a tool that fails.
 fn otlp(trace: u64, start_ms: i64) -> Value {
@@ -439,7 +439,8 @@ async fn what_was_acknowledged_of_traces_survives_kills() {
 
 #[tokio::test]
 async fn an_import_into_a_file_deletes_nothing() {
-    let mut server = Server::with("[storage]\nretention = \"400d\"\n", &[]);
+    let config = "[storage]\nretention = \"400d\"\ncheckpoint_interval = \"1s\"\n";
+    let mut server = Server::with(config, &[]);
     let time = now_ms() / 1_000 - 90 * 86_400;
     server
         .push(
@@ -447,6 +448,12 @@ async fn an_import_into_a_file_deletes_nothing() {
             &json!([{"name": "load", "value": 7, "timestamp": time}]),
         )
         .await;
+    // Retention is about what is in blocks.
+    eventually("a checkpoint", async || {
+        let status = server.get_json("/api/v1/status").await;
+        (status["blocks"].as_u64()? > 0).then_some(())
+    })
+    .await;
     server.kill();
     fs::write(
         server.folder().join("t.json"),
