@@ -89,6 +89,22 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// Host and port of its endpoint, as the label `instance` gives them; `None` without an endpoint.
+    pub fn instance(&self) -> Option<String> {
+        let endpoint = self.metrics_endpoint.as_ref().or(self.health_endpoint.as_ref())?;
+        let (scheme, rest) = endpoint.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = authority.rsplit('@').next()?;
+        let has_port = host.rsplit(':').next().is_some_and(|port| {
+            host.contains(':') && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+        });
+        if has_port {
+            return Some(host.to_owned());
+        }
+        let port = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+        Some(format!("{host}:{port}"))
+    }
+
     /// A registration that says nothing but where it came from.
     pub fn bare(source: RegistrationSource) -> Self {
         Self {

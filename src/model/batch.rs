@@ -59,6 +59,40 @@ impl Batch {
     ) -> Result<(), BadSeries> {
         let start = self.arena.len();
         KeyBuilder::append(&mut self.arena, name, labels)?;
+        self.push_row(start, time, value);
+        Ok(())
+    }
+
+    /// The same for a sender that names all labels itself: a query adds none.
+    ///
+    /// # Errors
+    /// [`BadSeries`]; the batch is left as it was.
+    pub fn push_exact(
+        &mut self,
+        name: &str,
+        labels: &mut [(&str, &str)],
+        time: Timestamp,
+        value: f64,
+    ) -> Result<(), BadSeries> {
+        let start = self.arena.len();
+        KeyBuilder::append_exact(&mut self.arena, name, labels)?;
+        self.push_row(start, time, value);
+        Ok(())
+    }
+
+    /// Adds another sample of the series that was added last; without one, nothing.
+    pub fn push_again(&mut self, time: Timestamp, value: f64) {
+        if let Some(last) = self.rows.last().copied() {
+            self.rows.push(Row {
+                time,
+                value,
+                ..last
+            });
+        }
+    }
+
+    /// Adds a sample whose key lies at the arena's end, from `start`.
+    fn push_row(&mut self, start: usize, time: Timestamp, value: f64) {
         let end = self.arena.len();
         // A run of samples of one series (a backfill) shares one key.
         let (key_start, key_end) = match self.rows.last() {
@@ -77,7 +111,6 @@ impl Batch {
             time,
             value,
         });
-        Ok(())
     }
 
     /// The rows in order of arrival.

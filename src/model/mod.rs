@@ -15,6 +15,7 @@ mod exact_sum;
 pub mod genai;
 mod glob;
 mod id;
+mod labels;
 mod limits;
 mod matcher;
 mod metric;
@@ -45,6 +46,7 @@ pub use distribution::Distribution;
 pub use exact_sum::ExactSum;
 pub use glob::Glob;
 pub use id::{AgentId, AgentNo, BadAgentId, OccurrenceNo, SeriesNo};
+pub use labels::{Labels, LabelsBuilder, NAME_LABEL};
 pub use limits::Limits;
 pub use matcher::{BadMatcher, MatchOperator, Matcher};
 pub use metric::{

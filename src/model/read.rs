@@ -270,6 +270,13 @@ pub trait History: TraceHistory {
     /// An agent by id as of the moment, deregistered ones included.
     fn agent(&self, id: &AgentId, at: Timestamp) -> Option<Agent>;
 
+    /// Every agent of the file, deregistered ones too, by number.
+    fn known_agents(&self) -> Vec<AgentNo> {
+        let mut known: Vec<AgentNo> = self.agents(Timestamp::MAX).iter().map(|a| a.no).collect();
+        known.sort_unstable();
+        known
+    }
+
     /// Id of a number.
     fn agent_id(&self, no: AgentNo) -> Option<AgentId>;
 

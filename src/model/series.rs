@@ -5,6 +5,10 @@
 //! ```
 //! Labels are sorted by name, unique and non-empty, so equal series have equal bytes. The bytes are
 //! also the stored form of a series' identity; a golden test freezes them.
+//!
+//! A sender that names all labels itself (remote write, OTLP) gets them back exactly: its keys carry a mark in the
+//! place of the first label, a name that no label may have. Series without it get the labels of their agent when
+//! they are queried.
 
 use std::fmt;
 
@@ -20,7 +24,15 @@ pub enum BadSeries {
     /// A label with an empty name.
     #[error("a label name must not be empty")]
     EmptyLabelName,
+    /// A label name that means something else in a key.
+    #[error("a label name must not be the character NUL")]
+    ReservedLabel,
 }
+
+/// Name of the label that marks keys whose labels are all their sender's.
+const MARK: &str = "\0";
+/// The mark as it stands in a key: a label of the value `=`.
+const MARK_BYTES: [u8; 4] = [1, 0, 1, b'='];
 
 /// Builds canonical keys without allocating for each.
 #[derive(Debug, Default)]
@@ -37,19 +49,48 @@ impl KeyBuilder {
         name: &str,
         labels: &mut [(&str, &str)],
     ) -> Result<(), BadSeries> {
+        Self::append_marked(out, name, labels, &[])
+    }
+
+    /// Appends the key of a series whose labels are all its sender's; else as [`Self::append`].
+    ///
+    /// # Errors
+    /// [`BadSeries`]; `out` is left as it was.
+    pub fn append_exact(
+        out: &mut Vec<u8>,
+        name: &str,
+        labels: &mut [(&str, &str)],
+    ) -> Result<(), BadSeries> {
+        Self::append_marked(out, name, labels, &MARK_BYTES)
+    }
+
+    fn append_marked(
+        out: &mut Vec<u8>,
+        name: &str,
+        labels: &mut [(&str, &str)],
+        mark: &[u8],
+    ) -> Result<(), BadSeries> {
         if name.is_empty() {
             return Err(BadSeries::NoName);
         }
-        labels.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        if !labels.is_sorted_by(|a, b| a.0 <= b.0) {
+            labels.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        }
         for pair in labels.windows(2) {
             if pair[0].0 == pair[1].0 {
                 return Err(BadSeries::DuplicateLabel(pair[0].0.to_owned()));
             }
         }
-        if labels.first().is_some_and(|(k, _)| k.is_empty()) {
-            return Err(BadSeries::EmptyLabelName);
+        // Both sort before all other names.
+        for (k, _) in labels.iter().take(2) {
+            match *k {
+                "" => return Err(BadSeries::EmptyLabelName),
+                MARK => return Err(BadSeries::ReservedLabel),
+                _ => {}
+            }
         }
         put_text(out, name);
+        out.extend_from_slice(mark);
         for (k, v) in labels.iter().filter(|(_, v)| !v.is_empty()) {
             put_text(out, k);
             put_text(out, v);
@@ -58,7 +99,7 @@ impl KeyBuilder {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let mut n = text.len();
     while n >= 0x80 {
         out.push((n as u8) | 0x80);
@@ -68,7 +109,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+pub(super) fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
     let mut n = 0usize;
     let mut shift = 0;
     loop {
@@ -131,7 +172,15 @@ impl SeriesKey {
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut rest = &*self.0;
         take_text(&mut rest);
+        rest = rest.strip_prefix(&MARK_BYTES).unwrap_or(rest);
         std::iter::from_fn(move || Some((take_text(&mut rest)?, take_text(&mut rest)?)))
+    }
+
+    /// Whether its labels are all its sender's, so that a query adds none.
+    pub fn is_exact(&self) -> bool {
+        let mut rest = &*self.0;
+        take_text(&mut rest);
+        rest.starts_with(&MARK_BYTES)
     }
 
     /// Value of one label.
@@ -172,6 +221,24 @@ mod tests {
         assert_eq!(a.as_bytes(), b"\x01m\x01a\x011\x01b\x012");
         assert_eq!(a.to_string(), r#"m{a="1",b="2"}"#);
         assert_eq!(SeriesKey::from_bytes(a.as_bytes()), Some(a));
+    }
+
+    #[test]
+    fn a_key_of_exact_labels_is_another_one_with_the_same_labels() {
+        let labels = [("b", "2"), ("a", "1")];
+        let plain = SeriesKey::new("m", &labels).unwrap();
+        let mut bytes = Vec::new();
+        KeyBuilder::append_exact(&mut bytes, "m", &mut labels.to_vec()).unwrap();
+        assert_eq!(bytes, b"\x01m\x01\0\x01=\x01a\x011\x01b\x012");
+        let exact = SeriesKey::from_bytes(&bytes).unwrap();
+        assert_ne!(exact, plain);
+        assert_eq!(exact.to_string(), plain.to_string());
+        assert_eq!((exact.is_exact(), plain.is_exact()), (true, false));
+        assert_eq!(exact.label("\0"), None);
+        assert_eq!(
+            SeriesKey::new("m", &[("\0", "=")]),
+            Err(BadSeries::ReservedLabel)
+        );
     }
 
     #[test]

@@ -354,6 +354,10 @@ impl History for Moment {
         self.catalog.agent(no)?.at(no, at)
     }
 
+    fn known_agents(&self) -> Vec<AgentNo> {
+        self.catalog.agents().map(|(no, _)| no).collect()
+    }
+
     fn agent_id(&self, no: AgentNo) -> Option<AgentId> {
         self.catalog.agent(no).map(|a| a.id.clone())
     }

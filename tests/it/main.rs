@@ -27,6 +27,7 @@ mod lifecycle;
 mod notifications;
 mod offline;
 mod processes;
+mod promqltest;
 mod push;
 mod receiver;
 mod reports;

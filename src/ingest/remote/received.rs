@@ -1,0 +1,88 @@
+//! What comes of a body of metrics that name their own labels.
+
+use crate::model::{AgentId, Batch, MetricMetadata, Timestamp};
+
+/// Reasons that are kept of one body.
+pub const REASONS_MAX: usize = 10;
+
+/// What a body of remote write or of OTLP metrics held.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReceivedMetrics {
+    /// Samples by agent, in the order of the body; each agent once. Their series carry the labels exactly as they were
+    /// sent, and no others.
+    pub parts: Vec<(AgentId, Batch)>,
+    /// Points of OTLP that say what was added since the point before; an [`super::Accumulator`] makes samples of them.
+    pub deltas: Vec<Deltas>,
+    /// Metadata that names no series and so no agent: remote write 1.0. Other metadata lies in the batches.
+    pub metadata: Vec<MetricMetadata>,
+    /// Floats that were taken; of OTLP the points of gauges, sums and summaries.
+    pub samples: u64,
+    /// Histograms that were taken, each of which makes many samples of the batches.
+    pub histograms: u64,
+    /// Exemplars of series that were taken. They are counted and not kept.
+    pub exemplars: u64,
+    /// Floats and histograms that were rejected while the others are kept.
+    pub rejected: u64,
+    /// Why, each once and with the series or metric: the first [`REASONS_MAX`].
+    pub reasons: Vec<String>,
+}
+
+/// Increments of one agent's series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deltas {
+    /// Whose they are.
+    pub agent: AgentId,
+    /// The increments and the ends of the times in which they happened.
+    pub batch: Batch,
+    /// For each row of the batch the beginning of that time, [`Timestamp::MIN`] where it is not told.
+    pub starts: Vec<Timestamp>,
+}
+
+impl ReceivedMetrics {
+    /// Notes that so many floats or histograms were rejected. The reason is asked for while any is kept.
+    pub(super) fn reject(&mut self, count: u64, reason: impl FnOnce() -> String) {
+        self.rejected += count;
+        if self.reasons.len() < REASONS_MAX {
+            let reason = reason();
+            if !self.reasons.contains(&reason) {
+                self.reasons.push(reason);
+            }
+        }
+    }
+
+    /// What the sender should know, in a line; empty where all was taken.
+    pub fn message(&self) -> String {
+        if self.rejected == 0 && self.reasons.is_empty() {
+            return String::new();
+        }
+        let reasons = self.reasons.join("; ");
+        let more = if self.reasons.len() < REASONS_MAX {
+            ""
+        } else {
+            "; and more"
+        };
+        format!("{} rejected: {reasons}{more}", self.rejected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_few_and_differ() {
+        let mut received = ReceivedMetrics::default();
+        assert_eq!(received.message(), "");
+        received.reject(2, || "a".to_owned());
+        received.reject(1, || "a".to_owned());
+        received.reject(0, || "b".to_owned());
+        assert_eq!(received.message(), "3 rejected: a; b");
+        for i in 0..20 {
+            received.reject(1, || i.to_string());
+        }
+        assert_eq!(received.reasons.len(), REASONS_MAX);
+        received.reject(1, || unreachable!("none is kept any more"));
+        assert!(received.message().starts_with("24 rejected: a; b; 0; "));
+        assert!(received.message().ends_with("; 7; and more"));
+    }
+}

@@ -1,0 +1,106 @@
+//! `prometheus.WriteRequest`.
+//! <https://github.com/prometheus/prometheus/blob/main/prompb/remote.proto>
+
+use super::{
+    intake::Intake,
+    remote_write::{BadRemoteWrite, Labels, Numbers, take_series},
+    wire::{Damage, Message},
+};
+use crate::model::{Limits, MetricKind, MetricMetadata};
+
+const NUMBERS: Numbers = Numbers {
+    samples: 2,
+    histograms: 4,
+    exemplars: 3,
+};
+
+/// Reads a request.
+pub(super) fn read(
+    mut request: Message<'_>,
+    intake: &mut Intake<'_>,
+) -> Result<(), BadRemoteWrite> {
+    let mut labels = Labels::default();
+    while let Some(field) = request.field()? {
+        match field.number {
+            1 => {
+                let series = field.message()?;
+                labels.clear();
+                read_labels(series, &mut labels, intake.limits)?;
+                take_series(intake, &mut labels, series, &NUMBERS)?;
+            }
+            3 => {
+                let metadata = metadata(field.message()?)?;
+                if !metadata.name.is_empty() {
+                    intake.tell_all(metadata)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_labels<'a>(
+    mut series: Message<'a>,
+    labels: &mut Labels<'a>,
+    limits: &Limits,
+) -> Result<(), Damage> {
+    while let Some(field) = series.field()? {
+        if field.number != 1 {
+            continue;
+        }
+        let mut label = field.message()?;
+        let (mut name, mut value) = (&b""[..], &b""[..]);
+        while let Some(field) = label.field()? {
+            match field.number {
+                1 => name = field.message()?.bytes(),
+                2 => value = field.message()?.bytes(),
+                _ => {}
+            }
+        }
+        let texts = (std::str::from_utf8(name), std::str::from_utf8(value));
+        let label = match texts {
+            (Ok(name), Ok(value)) => Ok((name, value)),
+            (Err(_), _) => Err("the name of a label is no UTF-8".to_owned()),
+            (Ok(name), Err(_)) => {
+                let label = crate::ingest::shown::Shown(name);
+                Err(format!("the value of label {label} is no UTF-8"))
+            }
+        };
+        labels.push(label.map_err(|why| || why), limits);
+    }
+    Ok(())
+}
+
+/// A `MetricMetadata`; texts that are no UTF-8 are mended.
+fn metadata(mut message: Message<'_>) -> Result<MetricMetadata, Damage> {
+    let mut metadata = MetricMetadata {
+        kind: MetricKind::Unknown,
+        ..MetricMetadata::default()
+    };
+    let text = |message: Message<'_>| String::from_utf8_lossy(message.bytes()).into_owned();
+    while let Some(field) = message.field()? {
+        match field.number {
+            1 => metadata.kind = kind(field.varint()?),
+            2 => metadata.name = text(field.message()?),
+            4 => metadata.help = text(field.message()?),
+            5 => metadata.unit = text(field.message()?),
+            _ => {}
+        }
+    }
+    Ok(metadata)
+}
+
+/// A `MetricType`, numbered alike in both versions.
+pub(super) const fn kind(number: u64) -> MetricKind {
+    match number {
+        1 => MetricKind::Counter,
+        2 => MetricKind::Gauge,
+        3 => MetricKind::Histogram,
+        4 => MetricKind::GaugeHistogram,
+        5 => MetricKind::Summary,
+        6 => MetricKind::Info,
+        7 => MetricKind::StateSet,
+        _ => MetricKind::Unknown,
+    }
+}
