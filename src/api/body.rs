@@ -88,6 +88,20 @@ impl Payload {
         .await
     }
 
+    /// Hands the body to `parse` as it was sent, where blocking is allowed.
+    pub(super) async fn as_sent<T: Send + 'static>(
+        self,
+        parse: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let place = Arc::clone(&self.decodes).acquire_owned().await.ok();
+        blocking(move || {
+            let parsed = parse(&self.bytes);
+            drop((self.share, place));
+            parsed
+        })
+        .await
+    }
+
     /// The body as JSON; an empty one is an empty object.
     pub(super) async fn json_or_nothing(self) -> Result<Value, Problem> {
         if self.bytes.is_empty() {

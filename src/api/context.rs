@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{Access, Settings, TraceIntake, problem::Problem, target_files::TargetFiles};
 use crate::{
     collect::ContactLedger,
+    ingest::Accumulator,
     model::{Clock, Limits, Policy, Timestamp},
     rules::RulesStatus,
     store::{Store, View},
@@ -22,6 +23,9 @@ const READ_WAIT: std::time::Duration = std::time::Duration::from_secs(20);
 const DECODES_MAX: usize = 4;
 /// All bodies under way may hold so many times the largest one.
 const BODIES_MAX: usize = 8;
+
+/// Series of OTLP's delta temporality whose totals are held.
+const DELTA_SERIES_MAX: usize = 100_000;
 
 /// Whether the server can do its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +76,8 @@ pub(super) struct Edge {
     /// Permits are KiB of request bodies in memory.
     pub(super) body_kib: Arc<Semaphore>,
     pub(super) snapshots: Arc<Semaphore>,
+    /// Totals of OTLP's increments.
+    pub(super) totals: parking_lot::Mutex<Accumulator>,
 }
 
 impl Edge {
@@ -89,6 +95,7 @@ impl Edge {
             decodes: Arc::new(Semaphore::new(DECODES_MAX)),
             body_kib: Arc::new(Semaphore::new(body_kib)),
             snapshots: Arc::new(Semaphore::new(1)),
+            totals: parking_lot::Mutex::new(Accumulator::new(DELTA_SERIES_MAX)),
         }
     }
 

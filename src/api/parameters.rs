@@ -15,8 +15,11 @@ pub(super) const ANY_LABEL: &str = "label.*";
 /// In a route's list of parameters: any `attr.NAME`.
 pub(super) const ANY_ATTRIBUTE: &str = "attr.*";
 
-/// Parameters that may be given several times, as Alertmanager (the first) and Jaeger have them.
-const REPEATED: [&str; 4] = ["filter", "tag", "tags", "traceID"];
+/// In a route's list of parameters: whatever else a client sends is left alone, as Prometheus does it.
+pub(super) const ANY_OTHER: &str = "*";
+
+/// Parameters that may be given several times, as Alertmanager (the first), Jaeger and Prometheus (the last two) have them.
+const REPEATED: [&str; 6] = ["filter", "tag", "tags", "traceID", "match[]", "rule_name[]"];
 
 /// Parameters of one request, names known and, but for labels, unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +47,8 @@ impl Parameters {
             let is_attribute = name.strip_prefix("attr.").is_some_and(|n| !n.is_empty());
             let is_known = known.contains(&&*name)
                 || is_label && known.contains(&ANY_LABEL)
-                || is_attribute && known.contains(&ANY_ATTRIBUTE);
+                || is_attribute && known.contains(&ANY_ATTRIBUTE)
+                || known.contains(&ANY_OTHER);
             if !is_known {
                 let expected = if known.is_empty() {
                     "this address takes none".to_owned()
@@ -56,12 +60,20 @@ impl Parameters {
                     format!("is no parameter here; {expected}"),
                 ));
             }
-            if !REPEATED.contains(&&*name) && found.iter().any(|(n, _)| *n == name) {
+            let may_repeat = REPEATED.contains(&&*name) || known.contains(&ANY_OTHER);
+            if !may_repeat && found.iter().any(|(n, _)| *n == name) {
                 return Err(Problem::parameter(&name, "is given twice"));
             }
             found.push((name.into_owned(), value.into_owned()));
         }
         Ok(Self(found))
+    }
+
+    /// Those of a form, which stands in a body, before those of the address.
+    pub(super) fn of_form(form: &[u8], address: Self) -> Self {
+        let of_form = form_urlencoded::parse(form);
+        let of_form = of_form.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        Self(of_form.chain(address.0).collect())
     }
 
     /// A parameter's text, as it was given.

@@ -20,9 +20,9 @@ use tower_http::{
 
 use super::{
     Access, Context, Settings, access::Permission, agents, alertmanager, alerts, care,
-    context::Edge, guard, jaeger, notifications, observe, openapi, own_metrics,
-    parameters::ANY_LABEL, problem::Problem, push, reports, rules, samples, series, silences,
-    snapshot, tempo, traces,
+    context::Edge, guard, jaeger, metrics, notifications, observe, openapi, own_metrics,
+    parameters::ANY_LABEL, problem::Problem, prometheus, push, reports, rules, samples, series,
+    silences, snapshot, tempo, traces,
 };
 
 /// One method of one path.
@@ -39,7 +39,7 @@ pub(super) struct Route {
     pub(super) needs: Permission,
     /// Names of its query parameters; every other is refused.
     pub(super) parameters: &'static [&'static str],
-    handler: MethodRouter<Arc<Edge>>,
+    pub(super) handler: MethodRouter<Arc<Edge>>,
 }
 
 const AGENTS: &str = "/api/v1/agents";
@@ -89,7 +89,7 @@ fn open<H: Handler<T, Arc<Edge>>, T: 'static>(path: &'static str, handler: H) ->
 /// All routes.
 pub(super) fn table() -> Vec<Route> {
     use Permission::{Admin, Ingest, IngestSpans};
-    vec![
+    let mut table = vec![
         open("/healthz", care::healthz),
         open("/readyz", care::readyz),
         reading("/metrics", &[], own_metrics::show),
@@ -320,6 +320,18 @@ pub(super) fn table() -> Vec<Route> {
         ),
         writing(
             Method::POST,
+            "/v1/metrics",
+            IngestSpans,
+            post(metrics::otlp_metrics),
+        ),
+        writing(
+            Method::POST,
+            "/prometheus/api/v1/write",
+            IngestSpans,
+            post(metrics::write),
+        ),
+        writing(
+            Method::POST,
             "/v1/traces",
             IngestSpans,
             post(traces::otlp_traces),
@@ -389,7 +401,9 @@ pub(super) fn table() -> Vec<Route> {
             needs: Admin,
             ..reading("/api/v1/admin/snapshot", &[], snapshot::take)
         },
-    ]
+    ];
+    table.extend(prometheus::routes());
+    table
 }
 
 /// The HTTP edge over an open store.

@@ -1,6 +1,11 @@
 //! Settings of the HTTP edge (`[http]` of the configuration).
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use crate::{
+    ingest::AgentRule,
+    query::{LOOKBACK_MS, QueryLimits},
+};
 
 /// Certificate chain and key as PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,12 @@ pub struct Settings {
     pub body_timeout_ms: u64,
     /// Samples that one query may return (`samples_per_query_max`, 5,000,000).
     pub samples_per_query_max: usize,
+    /// What one query may use (`[query]`).
+    pub query_limits: QueryLimits,
+    /// How far back an instant selector looks, milliseconds (`query.lookback`, 5m).
+    pub query_lookback_ms: i64,
+    /// Which labels name the agent of series whose senders name all labels (`ingest.agent_labels`).
+    pub agent_rule: Arc<AgentRule>,
     /// Spans (`[traces]`).
     pub traces: TraceSettings,
 }
@@ -65,6 +76,9 @@ impl Default for Settings {
             header_timeout_ms: 10_000,
             body_timeout_ms: 30_000,
             samples_per_query_max: 5_000_000,
+            agent_rule: Arc::default(),
+            query_limits: QueryLimits::default(),
+            query_lookback_ms: LOOKBACK_MS,
             traces: TraceSettings::default(),
         }
     }

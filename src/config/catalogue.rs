@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     LogFormat,
     agents::TIMEOUT_MS,
+    ingest, query,
     setting::{Draft, Field, Kind, Setting, TextField},
     traces,
     value::{check_public_url, check_url},
@@ -116,10 +117,11 @@ pub(super) fn no_control_characters(text: &str) -> Result<(), String> {
 
 /// Every setting, section by section.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> + Clone {
-    SETTINGS.iter().chain(traces::SETTINGS)
+    let sections = SETTINGS.iter().chain(ingest::SETTINGS);
+    sections.chain(query::SETTINGS).chain(traces::SETTINGS)
 }
 
-/// Those of all sections but `[traces]`, which comes last.
+/// Those of all sections but `[ingest]`, `[query]` and `[traces]`, which come last.
 #[expect(
     clippy::cast_lossless,
     reason = "one macro for integers of every width; bounds keep each within its own"

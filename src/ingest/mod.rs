@@ -1,5 +1,6 @@
 //! Wire formats -> [`crate::model::Batch`]: the native JSON document, Prometheus text 0.0.4 and
-//! OpenMetrics 1.0, and the encodings that bodies come in; formats of traces <-> [`crate::model::Span`].
+//! OpenMetrics 1.0, remote write and OTLP, and the encodings that bodies come in; formats of traces <->
+//! [`crate::model::Span`].
 //!
 //! Nothing here recurses over its input, nothing allocates by a size that the input declares, and
 //! every pass over a body is linear in its length.
@@ -14,6 +15,7 @@ mod line;
 mod number;
 mod openmetrics;
 mod parsed;
+mod remote;
 mod rows;
 mod scrape;
 mod shown;
@@ -23,6 +25,12 @@ mod traces;
 pub use encoding::decompress;
 pub use json_push::parse_push;
 pub use parsed::{BodyError, Parsed, ROW_ERRORS_MAX, RowError, SAMPLES_PER_BODY_MAX};
+pub use remote::{
+    Accumulated, Accumulator, AgentRule, BadAgentRule, BadRemoteWrite, BadSnappy, Deltas,
+    REMOTE_WRITE_BYTES_MAX, ReceivedMetrics, RemoteWriteVersion, otlp_metrics_response,
+    parse_otlp_metrics_json, parse_otlp_metrics_protobuf, parse_remote_write, snappy, unsnappy,
+    write_request_v1,
+};
 pub use scrape::parse_scrape;
 pub use traces::{
     NESTING_MAX, OtlpFormat, PartialEvent, Received, ReceivedLogs, RpcStatus, SPAN_ERRORS_MAX,

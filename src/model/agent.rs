@@ -91,7 +91,10 @@ pub struct Registration {
 impl Registration {
     /// Host and port of its endpoint, as the label `instance` gives them; `None` without an endpoint.
     pub fn instance(&self) -> Option<String> {
-        let endpoint = self.metrics_endpoint.as_ref().or(self.health_endpoint.as_ref())?;
+        let endpoint = self
+            .metrics_endpoint
+            .as_ref()
+            .or(self.health_endpoint.as_ref())?;
         let (scheme, rest) = endpoint.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;
         let host = authority.rsplit('@').next()?;
@@ -101,7 +104,11 @@ impl Registration {
         if has_port {
             return Some(host.to_owned());
         }
-        let port = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+        let port = if scheme.eq_ignore_ascii_case("https") {
+            443
+        } else {
+            80
+        };
         Some(format!("{host}:{port}"))
     }
 

@@ -80,6 +80,13 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds a sample of the series of a canonical key, as another batch has it.
+    pub fn push_key(&mut self, key: &[u8], time: Timestamp, value: f64) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(key);
+        self.push_row(start, time, value);
+    }
+
     /// Adds another sample of the series that was added last; without one, nothing.
     pub fn push_again(&mut self, time: Timestamp, value: f64) {
         if let Some(last) = self.rows.last().copied() {

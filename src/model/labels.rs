@@ -148,9 +148,18 @@ mod tests {
 
     #[test]
     fn labels_are_sorted_and_the_last_of_a_name_holds() {
-        let labels = Labels::new([("b", "2"), (NAME_LABEL, "m"), ("a", "0"), ("a", "1"), ("c", "")]);
+        let labels = Labels::new([
+            ("b", "2"),
+            (NAME_LABEL, "m"),
+            ("a", "0"),
+            ("a", "1"),
+            ("c", ""),
+        ]);
         assert_eq!(labels.to_string(), r#"m{a="1",b="2"}"#);
-        assert_eq!((labels.get("b"), labels.get("c"), labels.name()), ("2", "", "m"));
+        assert_eq!(
+            (labels.get("b"), labels.get("c"), labels.name()),
+            ("2", "", "m")
+        );
         assert_eq!(labels.without_name().to_string(), r#"{a="1",b="2"}"#);
         assert_eq!(Labels::default().to_string(), "{}");
         assert_eq!(Labels::new([(NAME_LABEL, "m")]).to_string(), "m");

@@ -6,8 +6,8 @@
 
 use super::{
     Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Bucket, BucketFold, Distribution,
-    Evidence, ExactSum, Increase, MetricKind, Policy, Sample, SeriesKey, SeriesNo, Steps,
-    Timestamp, TraceHistory, Window, greater, is_stale_marker, lesser, quick_sum::QuickSum,
+    Evidence, ExactSum, Increase, MetricKind, MetricMetadata, Policy, Sample, SeriesKey, SeriesNo,
+    Steps, Timestamp, TraceHistory, Window, greater, is_stale_marker, lesser, quick_sum::QuickSum,
 };
 
 /// Why a question could not be answered.
@@ -279,6 +279,11 @@ pub trait History: TraceHistory {
 
     /// Id of a number.
     fn agent_id(&self, no: AgentNo) -> Option<AgentId>;
+
+    /// What is known of an agent's metrics beside their samples, by name.
+    fn metadata(&self, _agent: AgentNo) -> Vec<MetricMetadata> {
+        Vec::new()
+    }
 
     /// Series of one agent that have samples, all or those of one metric, sorted by key. Some may have none yet or no
     /// more.

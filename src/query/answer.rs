@@ -1,5 +1,7 @@
 //! A query from its text to its answer.
 
+use std::thread;
+
 use super::{
     budget::{Budget, Cancel, QueryLimits},
     column::{Column, Values, is_absent},
@@ -8,9 +10,9 @@ use super::{
     expression::{AggregateOperator, Expression, Node},
     function::FunctionId,
     notes::{Notes, Told},
-    parser::parse,
     source::Source,
     steps::Steps,
+    syntax::parse,
 };
 use crate::model::Labels;
 
@@ -18,6 +20,11 @@ use crate::model::Labels;
 pub const LOOKBACK_MS: i64 = 300_000;
 /// Step of a subquery that names none, milliseconds: the default interval between evaluations of rules.
 pub const SUBQUERY_STEP_MS: i64 = 60_000;
+
+/// Deeper expressions are evaluated on a thread with a larger stack.
+const SHALLOW_DEPTH: usize = 24;
+/// It is for the depth that the parser allows, with a debug build's large frames.
+const DEEP_STACK_BYTES: usize = 32 << 20;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -114,6 +121,26 @@ pub fn answer_parsed(
     expression: &Expression,
     question: &Question<'_>,
 ) -> Result<Answered, QueryError> {
+    if expression.depth() <= SHALLOW_DEPTH {
+        return evaluate(source, expression, question);
+    }
+    // The evaluator descends as deep as the expression goes.
+    let thread = thread::Builder::new().stack_size(DEEP_STACK_BYTES);
+    thread::scope(|scope| {
+        let running = thread.spawn_scoped(scope, || evaluate(source, expression, question));
+        let running = running.map_err(|error| {
+            QueryError::Execution(format!("no thread for a deep expression: {error}"))
+        })?;
+        let answer = running.join();
+        answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn evaluate(
+    source: &dyn Source,
+    expression: &Expression,
+    question: &Question<'_>,
+) -> Result<Answered, QueryError> {
     let budget = Budget::new(question.limits.clone(), question.cancel.clone());
     let notes = Notes::default();
     let (start_ms, end_ms, step_ms) = match question.range {
@@ -136,7 +163,11 @@ pub fn answer_parsed(
     };
     let answer = match question.range {
         QueryRange::At(at_ms) => instant(&evaluator, expression, at_ms)?,
-        QueryRange::Steps { start_ms, end_ms, step_ms } => {
+        QueryRange::Steps {
+            start_ms,
+            end_ms,
+            step_ms,
+        } => {
             if step_ms <= 0 {
                 return Err(QueryError::Bad("the step must be above 0".to_owned()));
             }
@@ -163,7 +194,11 @@ fn instant(
         Some(Node::Matrix(selector, range_ms)) => {
             let found = raw_matrix(evaluator, selector, *range_ms, at_ms)?;
             let series = found.into_iter();
-            return matrix(series.map(|(labels, samples)| AnswerSeries { labels, samples }).collect());
+            return matrix(
+                series
+                    .map(|(labels, samples)| AnswerSeries { labels, samples })
+                    .collect(),
+            );
         }
         Some(Node::Subquery(subquery)) => {
             let found = evaluator.subquery_at(subquery, at_ms)?.into_iter();
@@ -242,7 +277,11 @@ fn matrix(mut series: Vec<AnswerSeries>) -> Result<Answer, QueryError> {
 }
 
 fn shown(labels: &Labels, drop_name: bool) -> Labels {
-    if drop_name { labels.without_name() } else { labels.clone() }
+    if drop_name {
+        labels.without_name()
+    } else {
+        labels.clone()
+    }
 }
 
 fn check_unique(series: &[AnswerSeries]) -> Result<(), QueryError> {

@@ -22,8 +22,8 @@ pub struct QueryLimits {
     pub max_points: usize,
     /// Bytes of values that are held at a time.
     pub max_memory: usize,
-    /// How long it may take.
-    pub timeout: Duration,
+    /// How long it may take, milliseconds.
+    pub timeout_ms: u64,
 }
 
 impl Default for QueryLimits {
@@ -33,7 +33,7 @@ impl Default for QueryLimits {
             max_series: 500_000,
             max_points: 11_000,
             max_memory: 512 << 20,
-            timeout: Duration::from_secs(120),
+            timeout_ms: 120_000,
         }
     }
 }
@@ -63,7 +63,7 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(limits: QueryLimits, cancel: Cancel) -> Self {
         Self {
-            deadline: Instant::now() + limits.timeout,
+            deadline: Instant::now() + Duration::from_millis(limits.timeout_ms),
             limits,
             cancel,
             samples: AtomicU64::new(0),
@@ -82,9 +82,8 @@ impl Budget {
             return Err(QueryError::Cancelled);
         }
         if Instant::now() > self.deadline {
-            let limit = self.limits.timeout.as_millis();
-            let limit = format_duration_ms(i64::try_from(limit).unwrap_or(i64::MAX));
-            return Err(QueryError::TimedOut(limit));
+            let limit = i64::try_from(self.limits.timeout_ms).unwrap_or(i64::MAX);
+            return Err(QueryError::TimedOut(format_duration_ms(limit)));
         }
         Ok(())
     }
@@ -118,7 +117,12 @@ impl Budget {
     pub(super) fn hold(&self, values: usize) -> Result<(), QueryError> {
         let bytes = values.saturating_mul(size_of::<f64>());
         let max = self.limits.max_memory;
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > max {
+        if self
+            .bytes
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes)
+            > max
+        {
             return Err(QueryError::Limit {
                 name: "query.max_memory",
                 limit: format!("{max} bytes"),

@@ -32,15 +32,6 @@ impl Column {
         self.values.iter().any(|value| !is_absent(*value))
     }
 
-    /// The same labels with other values, without the name.
-    pub(super) fn unnamed(&self, values: Vec<f64>) -> Self {
-        Self {
-            labels: self.labels.clone(),
-            drop_name: true,
-            values,
-        }
-    }
-
     /// Changes every value that is there.
     pub(super) fn map(mut self, change: impl Fn(f64) -> f64) -> Self {
         for value in &mut self.values {

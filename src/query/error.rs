@@ -1,6 +1,6 @@
 //! Why a query has no answer.
 
-use super::parse_error::ParseError;
+use super::syntax::ParseError;
 use crate::model::ReadError;
 
 /// Why a query has no answer.

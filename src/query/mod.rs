@@ -1,27 +1,17 @@
 //! PromQL: text -> tree -> answer, over a [`Source`] of series. Knows no HTTP and no storage engine.
 
 mod answer;
-mod binary;
 mod budget;
-mod call;
-mod check;
 mod column;
 mod error;
 mod evaluate;
-mod expression;
-mod function;
-mod lexer;
-mod literal;
 mod notes;
-mod parse_error;
-mod parser;
-mod selector;
+mod render;
 mod source;
 mod steps;
-mod token;
-mod tree_json;
-mod print;
-mod pretty;
+mod syntax;
+
+use syntax::{expression, function};
 
 pub use answer::{
     Answer, AnswerSeries, Answered, LOOKBACK_MS, QueryRange, Question, SUBQUERY_STEP_MS, answer,
@@ -29,5 +19,8 @@ pub use answer::{
 };
 pub use budget::{Cancel, QueryLimits};
 pub use error::QueryError;
+pub use expression::{Expression, Place, ValueType};
 pub use notes::Told;
+pub use render::{put_labels, put_text};
 pub use source::{HistorySource, OwnedLabels, Selected, Source};
+pub use syntax::{ParseError, parse, parse_metric_selector, pretty, to_json};

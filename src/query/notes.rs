@@ -32,7 +32,10 @@ impl Notes {
     }
 
     fn add(&self, kind: usize, text: String, place: Option<Place>) {
-        let mut notes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut notes = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(set) = notes.get_mut(kind)
             && set.len() < NOTES_MAX
         {

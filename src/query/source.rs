@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::model::{
-    AgentNo, History, Labels, LabelsBuilder, Matcher, MatchOperator, NAME_LABEL, ReadError,
+    AgentNo, History, Labels, LabelsBuilder, MatchOperator, Matcher, NAME_LABEL, ReadError,
     Registration, SeriesInfo, SeriesNo, Timestamp, Visit, Window,
 };
 
@@ -53,9 +53,7 @@ impl Source for HistorySource<'_> {
         let mut found = Vec::new();
         let wanted = Wanted::new(matchers);
         for agent in self.history.known_agents() {
-            let series = self
-                .history
-                .series_within(agent, wanted.metric, window)?;
+            let series = self.history.series_within(agent, wanted.metric, window)?;
             if series.is_empty() {
                 continue;
             }
@@ -134,21 +132,27 @@ impl OwnedLabels {
         let job = job.map(|(_, value)| value.to_owned());
         Self {
             agent_id: id.to_string(),
-            instance: registration.and_then(Registration::instance).unwrap_or_default(),
+            instance: registration
+                .and_then(Registration::instance)
+                .unwrap_or_default(),
             job: job.unwrap_or_else(|| history.policy(at).job),
         }
+    }
+
+    /// Names and values, by name.
+    pub fn pairs(&self) -> [(&'static str, &str); 3] {
+        [
+            ("agent_id", &self.agent_id),
+            ("instance", &self.instance),
+            ("job", &self.job),
+        ]
     }
 
     /// All labels of one of the agent's series. Those that its sender was allowed to set stay as they are.
     pub fn labels_of(&self, info: &SeriesInfo) -> Labels {
         let mut builder = LabelsBuilder::default();
-        let name = (NAME_LABEL, info.key.name());
-        let mut added: &[(&str, &str)] = &[
-            name,
-            ("agent_id", &self.agent_id),
-            ("instance", &self.instance),
-            ("job", &self.job),
-        ];
+        let [agent_id, instance, job] = self.pairs();
+        let mut added: &[(&str, &str)] = &[(NAME_LABEL, info.key.name()), agent_id, instance, job];
         if info.key.is_exact() {
             added = &added[..1];
         }

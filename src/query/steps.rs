@@ -4,7 +4,7 @@ use crate::model::{Timestamp, Window};
 
 /// Moments from the first to the last, both included, milliseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Steps {
+pub(super) struct Steps {
     first_ms: i64,
     step_ms: i64,
     count: usize,
@@ -12,7 +12,7 @@ pub struct Steps {
 
 impl Steps {
     /// One moment.
-    pub const fn one(at_ms: i64) -> Self {
+    pub(super) const fn one(at_ms: i64) -> Self {
         Self {
             first_ms: at_ms,
             step_ms: 1,
@@ -21,7 +21,7 @@ impl Steps {
     }
 
     /// Moments `step_ms` (above 0) apart, from the first on, none later than `last_ms`; none where that is earlier.
-    pub fn range(first_ms: i64, last_ms: i64, step_ms: i64) -> Self {
+    pub(super) fn range(first_ms: i64, last_ms: i64, step_ms: i64) -> Self {
         let step_ms = step_ms.max(1);
         let count = if last_ms < first_ms {
             0
@@ -36,7 +36,7 @@ impl Steps {
     }
 
     /// One moment over and over.
-    pub const fn fixed(at_ms: i64, count: usize) -> Self {
+    pub(super) const fn fixed(at_ms: i64, count: usize) -> Self {
         Self {
             first_ms: at_ms,
             step_ms: 0,
@@ -45,38 +45,33 @@ impl Steps {
     }
 
     /// How many.
-    pub const fn len(self) -> usize {
+    pub(super) const fn len(self) -> usize {
         self.count
     }
 
     /// The first one.
-    pub const fn first(self) -> i64 {
+    pub(super) const fn first(self) -> i64 {
         self.first_ms
     }
 
-    /// Time between two of them.
-    pub const fn step(self) -> i64 {
-        self.step_ms
-    }
-
     /// The last one; the first where there is none.
-    pub const fn last(self) -> i64 {
+    pub(super) const fn last(self) -> i64 {
         self.at(self.count.saturating_sub(1))
     }
 
     /// The moment at an index.
-    pub const fn at(self, index: usize) -> i64 {
+    pub(super) const fn at(self, index: usize) -> i64 {
         self.first_ms
             .saturating_add((index as i64).saturating_mul(self.step_ms))
     }
 
     /// All of them.
-    pub fn iter(self) -> impl ExactSizeIterator<Item = i64> {
+    pub(super) fn iter(self) -> impl ExactSizeIterator<Item = i64> {
         (0..self.count).map(move |index| self.at(index))
     }
 
     /// The same number of moments, `ms` later.
-    pub const fn shifted(self, ms: i64) -> Self {
+    pub(super) const fn shifted(self, ms: i64) -> Self {
         Self {
             first_ms: self.first_ms.saturating_add(ms),
             ..self
@@ -84,7 +79,7 @@ impl Steps {
     }
 
     /// Everything that windows of a length see that end at these moments.
-    pub const fn window(self, length_ms: i64) -> Window {
+    pub(super) const fn window(self, length_ms: i64) -> Window {
         Window::new(
             Timestamp::from_millis(self.first_ms.saturating_sub(length_ms)),
             Timestamp::from_millis(self.last()),

@@ -30,8 +30,9 @@ use crate::{
     codec::{BlockError, MetricRecord, decode_alert_event, decode_evidence},
     model::{
         Agent, AgentId, AgentNo, Alert, AlertBook, AlertEvent, Asked, BucketVisit, Evidence,
-        History, MetricKind, Policy, ReadError, Run, Sample, SeriesExtent, SeriesInfo, SeriesKey,
-        SeriesNo, Summary, Survey, Timestamp, Unreadable, Visit, Window, is_stale_marker,
+        History, MetricKind, MetricMetadata, Policy, ReadError, Run, Sample, SeriesExtent,
+        SeriesInfo, SeriesKey, SeriesNo, Summary, Survey, Timestamp, Unreadable, Visit, Window,
+        is_stale_marker,
     },
 };
 
@@ -360,6 +361,22 @@ impl History for Moment {
 
     fn agent_id(&self, no: AgentNo) -> Option<AgentId> {
         self.catalog.agent(no).map(|a| a.id.clone())
+    }
+
+    fn metadata(&self, agent: AgentNo) -> Vec<MetricMetadata> {
+        let metrics = self.catalog.agent(agent).map(|entry| entry.metrics.iter());
+        let told = metrics
+            .into_iter()
+            .flatten()
+            .map(|(name, record)| MetricMetadata {
+                name: name.clone(),
+                kind: record.kind,
+                help: record.help.clone(),
+                unit: record.unit.clone(),
+            });
+        let mut metadata: Vec<MetricMetadata> = told.collect();
+        metadata.sort_by(|a, b| a.name.cmp(&b.name));
+        metadata
     }
 
     fn series(&self, agent: AgentNo, metric: Option<&str>) -> Vec<SeriesInfo> {

@@ -733,6 +733,8 @@ fn title(section: &str) -> &'static str {
         "" => "Above all sections",
         "http" => "The HTTP server",
         "storage" => "The database file",
+        "ingest" => "Metrics of remote write and OTLP",
+        "query" => "Queries of PromQL",
         "traces" => "Traces",
         "limits" => "Limits on what is taken in",
         "collect" => "Collection from agents",

@@ -166,7 +166,7 @@ async fn take_records(
 }
 
 /// The form of a body; without a type it is taken for protobuf, which is what the specification begins with.
-fn format_of(headers: &HeaderMap) -> Result<OtlpFormat, Problem> {
+pub(in crate::api) fn format_of(headers: &HeaderMap) -> Result<OtlpFormat, Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok());
@@ -187,7 +187,7 @@ fn format_of(headers: &HeaderMap) -> Result<OtlpFormat, Problem> {
     }
 }
 
-fn answer(status: StatusCode, format: OtlpFormat, body: Vec<u8>) -> Response {
+pub(in crate::api) fn answer(status: StatusCode, format: OtlpFormat, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let media_type = HeaderValue::from_static(format.media_type());
@@ -199,7 +199,7 @@ fn answer(status: StatusCode, format: OtlpFormat, body: Vec<u8>) -> Response {
 
 /// A problem as a `google.rpc.Status`, with the status and headers that it has elsewhere. A full disk is 503 here,
 /// since clients give spans up at a status that they do not know as passing.
-fn failure(problem: Problem, format: OtlpFormat) -> Response {
+pub(in crate::api) fn failure(problem: Problem, format: OtlpFormat) -> Response {
     let status = match problem.status {
         StatusCode::INSUFFICIENT_STORAGE => StatusCode::SERVICE_UNAVAILABLE,
         StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,

@@ -1,5 +1,7 @@
 //! Which agent a series belongs to whose sender names all labels itself.
 
+use std::fmt;
+
 use crate::model::{AgentId, BadAgentId};
 
 /// Labels that together name an agent, in the order of preference; the values of one entry are joined by `/`.
@@ -72,6 +74,14 @@ impl AgentRule {
     }
 }
 
+/// As the setting has it: lists separated by commas, the labels of a list by `/`.
+impl fmt::Display for AgentRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists: Vec<String> = self.choices.iter().map(|labels| labels.join("/")).collect();
+        f.write_str(&lists.join(", "))
+    }
+}
+
 impl Default for AgentRule {
     fn default() -> Self {
         let choices: [&[&str]; 4] = [&["agent_id"], &["job", "instance"], &["job"], &["instance"]];
@@ -102,6 +112,7 @@ mod tests {
         assert_eq!(id(&rule, &[instance, ("job", "")]), "h:1");
         assert_eq!(id(&rule, &[job]), "api");
         assert_eq!(id(&rule, &[("pod", "p")]), "remote");
+        assert_eq!(rule.to_string(), "agent_id, job/instance, job, instance");
         let rule = AgentRule::new(vec![vec!["ns".into(), "pod".into()]], "k8s").unwrap();
         assert_eq!(id(&rule, &[("ns", "n"), ("pod", "p"), job]), "n/p");
         assert_eq!(id(&rule, &[("ns", "n"), job]), "k8s");

@@ -54,21 +54,19 @@ impl Classic {
     }
 }
 
-/// Adds the samples of a histogram.
-pub(super) fn push_classic(
-    intake: &mut Intake<'_>,
-    series: Series<'_>,
+/// Calls with the name, the labels and the value of each sample of a histogram; its own labels are sorted.
+///
+/// # Errors
+/// What `push` returns, or that the histogram has a label of its buckets.
+pub(super) fn each_sample<E: From<String>>(
+    name: &str,
     labels: &[(&str, &str)],
-    temporality: Temporality,
-    time: Timestamp,
     histogram: &Classic,
-) -> Result<(), Refusal> {
+    mut push: impl FnMut(&str, &mut [(&str, &str)], f64) -> Result<(), E>,
+) -> Result<(), E> {
     let place = place_of(LE, labels, "a histogram")?;
-    let mut push = |name: &str, labels: &mut [(&str, &str)], value| {
-        intake.push(series, name, labels, temporality, (time, value))
-    };
-    let mut name = format!("{}_count", series.name);
-    let base = series.name.len();
+    let base = name.len();
+    let mut name = format!("{name}_count");
     push(&name, &mut labels.to_vec(), histogram.count)?;
     if let Some(sum) = histogram.sum {
         name.truncate(base);
@@ -84,6 +82,20 @@ pub(super) fn push_classic(
     }
     let mut last = with(labels, place, (LE, "+Inf"));
     push(&name, &mut last, histogram.count)
+}
+
+/// Adds the samples of a histogram.
+pub(super) fn push_classic(
+    intake: &mut Intake<'_>,
+    series: Series<'_>,
+    labels: &[(&str, &str)],
+    temporality: Temporality,
+    time: Timestamp,
+    histogram: &Classic,
+) -> Result<(), Refusal> {
+    each_sample(series.name, labels, histogram, |name, labels, value| {
+        intake.push(series, name, labels, temporality, (time, value))
+    })
 }
 
 /// Adds the samples of a summary, or ends its series.
@@ -114,12 +126,10 @@ pub(super) fn push_summary(
 }
 
 /// Where a label belongs among sorted ones that must not have it.
-fn place_of(name: &str, labels: &[(&str, &str)], what: &str) -> Result<usize, Refusal> {
+fn place_of(name: &str, labels: &[(&str, &str)], what: &str) -> Result<usize, String> {
     match labels.binary_search_by(|(label, _)| (*label).cmp(name)) {
         Err(place) => Ok(place),
-        Ok(_) => Err(Refusal::One(format!(
-            "{what} must not have a label `{name}` of its own"
-        ))),
+        Ok(_) => Err(format!("{what} must not have a label `{name}` of its own")),
     }
 }
 

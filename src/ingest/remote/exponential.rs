@@ -6,6 +6,9 @@
 /// Upper bounds that one histogram is given at most; one of Prometheus has 160 buckets by default.
 pub(super) const BOUNDS_MAX: usize = 160;
 
+/// Halvings of the scale that leave two buckets on each side, however far apart the buckets lie.
+const HALVINGS_MAX: usize = 64;
+
 /// The finest scale that is computed; finer ones are made coarser first.
 const SCALE_MAX: i32 = 20;
 
@@ -53,18 +56,53 @@ impl Exponential {
     /// - below zero, where a bucket holds its lower bound and not its upper one, observations that are exactly a bound
     ///   count for the bound above.
     pub(super) fn cumulative(mut self) -> Vec<(f64, f64)> {
-        // More than this many halvings leave two buckets on each side, however far apart the buckets lie.
-        for _ in 0..64 {
-            let buckets = self.positive.len() + self.negative.len();
-            if self.scale <= SCALE_MAX && buckets <= BOUNDS_MAX {
-                let bounds = self.bounds();
-                if bounds.len() <= BOUNDS_MAX {
-                    return bounds;
-                }
+        self.shrink();
+        for _ in 0..HALVINGS_MAX {
+            let bounds = self.bounds();
+            if bounds.len() <= BOUNDS_MAX {
+                return bounds;
             }
             self.halve();
         }
         self.bounds()
+    }
+
+    /// Joins neighbours until there are [`BOUNDS_MAX`] buckets at most and their bounds can be computed.
+    pub(super) fn shrink(&mut self) {
+        for _ in 0..HALVINGS_MAX {
+            if self.scale <= SCALE_MAX && self.positive.len() + self.negative.len() <= BOUNDS_MAX {
+                return;
+            }
+            self.halve();
+        }
+    }
+
+    /// Adds the observations of another histogram, at the coarser one of the two scales.
+    pub(super) fn add(&mut self, mut other: Self) {
+        self.coarsen(other.scale);
+        other.coarsen(self.scale);
+        self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
+        self.zero_count += other.zero_count;
+        for (side, more) in [
+            (&mut self.positive, other.positive),
+            (&mut self.negative, other.negative),
+        ] {
+            side.extend(more);
+            side.sort_unstable_by_key(|(index, _)| *index);
+            join_equal(side);
+        }
+        self.shrink();
+    }
+
+    fn coarsen(&mut self, scale: i32) {
+        for _ in 0..HALVINGS_MAX {
+            if self.scale <= scale {
+                return;
+            }
+            self.halve();
+        }
+        // Halving changes nothing any more.
+        self.scale = self.scale.min(scale);
     }
 
     /// Joins each two neighbours. Bucket 0 ends with 1 at every scale.
@@ -74,13 +112,7 @@ impl Exponential {
             for (index, _) in side.iter_mut() {
                 *index = index.saturating_add(1).div_euclid(2);
             }
-            side.dedup_by(|next, kept| {
-                let is_same = next.0 == kept.0;
-                if is_same {
-                    kept.1 += next.1;
-                }
-                is_same
-            });
+            join_equal(side);
         }
     }
 
@@ -101,6 +133,17 @@ impl Exponential {
         }
         bounds.reached
     }
+}
+
+/// Joins neighbours with the same number.
+fn join_equal(side: &mut Vec<(i64, f64)>) {
+    side.dedup_by(|next, kept| {
+        let is_same = next.0 == kept.0;
+        if is_same {
+            kept.1 += next.1;
+        }
+        is_same
+    });
 }
 
 /// Buckets in ascending order on their way to bounds.
@@ -242,6 +285,30 @@ mod tests {
         // Buckets so fine that all their bounds are next to 1.
         let finest = of(i32::MAX, &[(7, 1.0)]).cumulative();
         assert_eq!(finest.last(), Some(&(1.0, 1.0)));
+    }
+
+    #[test]
+    fn histograms_of_different_scales_add_up() {
+        // At scale 1 bucket 2 ends with 2, as bucket 1 does at scale 0.
+        let mut sum = of(1, &[(1, 1.0), (2, 2.0), (4, 4.0)]);
+        sum.zero_threshold = 0.25;
+        let mut other = of(0, &[(1, 10.0), (3, 20.0)]);
+        other.negative = vec![(0, 5.0)];
+        other.zero_count = 7.0;
+        sum.add(other.clone());
+        let expected = Exponential {
+            scale: 0,
+            zero_threshold: 0.25,
+            zero_count: 7.0,
+            positive: vec![(1, 13.0), (2, 4.0), (3, 20.0)],
+            negative: vec![(0, 5.0)],
+        };
+        assert_eq!(sum, expected);
+        other.add(of(1, &[(1, 1.0), (2, 2.0), (4, 4.0)]));
+        assert_eq!(other.positive, expected.positive);
+        let mut finest = of(i32::MAX, &[(9, 1.0)]);
+        finest.add(of(i32::MIN, &[(1, 1.0)]));
+        assert_eq!(finest, of(i32::MIN, &[(1, 2.0)]));
     }
 
     #[test]

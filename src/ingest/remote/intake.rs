@@ -4,11 +4,11 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{
     agent_rule::AgentRule,
-    received::{Deltas, ReceivedMetrics},
+    received::{DeltaHistogram, Deltas, ReceivedMetrics},
 };
 use crate::{
     ingest::{SAMPLES_PER_BODY_MAX, shown::Shown},
-    model::{AgentId, Batch, Limits, MetricMetadata, Timestamp},
+    model::{AgentId, Batch, KeyBuilder, Limits, MetricMetadata, Timestamp},
 };
 
 /// Bytes that the keys and the metadata of one body may take in memory. Symbols and histograms make much of little:
@@ -30,6 +30,12 @@ pub(super) enum Refusal {
 /// What the body as a whole has too much of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMuch(pub(super) String);
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::One(reason)
+    }
+}
 
 impl From<TooMuch> for Refusal {
     fn from(error: TooMuch) -> Self {
@@ -55,8 +61,7 @@ pub(super) enum Temporality {
 struct Part {
     agent: AgentId,
     batch: Batch,
-    deltas: Batch,
-    starts: Vec<Timestamp>,
+    deltas: Deltas,
     /// Metrics of which metadata was told.
     told: HashSet<Box<str>>,
 }
@@ -175,10 +180,9 @@ impl<'l> Intake<'l> {
         self.last = self.parts.len();
         self.places.insert(self.agent.as_str().into(), self.last);
         self.parts.push(Part {
+            deltas: Deltas::new(agent.clone()),
             agent,
             batch: Batch::new(),
-            deltas: Batch::new(),
-            starts: Vec::new(),
             told: HashSet::new(),
         });
         Ok(self.last)
@@ -199,7 +203,7 @@ impl<'l> Intake<'l> {
         };
         let batch = match temporality {
             Temporality::Cumulative => &mut part.batch,
-            Temporality::Delta { .. } => &mut part.deltas,
+            Temporality::Delta { .. } => &mut part.deltas.batch,
         };
         let before = batch.key_bytes();
         let (time, value) = sample;
@@ -208,7 +212,7 @@ impl<'l> Intake<'l> {
             .map_err(|error| Refusal::One(error.to_string()))?;
         let bytes = batch.key_bytes() - before;
         if let Temporality::Delta { start } = temporality {
-            part.starts.push(start);
+            part.deltas.starts.push(start);
         }
         Ok(self.spend(bytes)?)
     }
@@ -222,6 +226,25 @@ impl<'l> Intake<'l> {
         self.count_row()?;
         if let Some(part) = self.parts.get_mut(series.part) {
             part.batch.push_again(time, value);
+        }
+        Ok(())
+    }
+
+    /// Adds the increment of a histogram with exponential buckets.
+    pub(super) fn push_delta(
+        &mut self,
+        series: Series<'_>,
+        labels: &mut [(&str, &str)],
+        told: impl FnOnce(Box<[u8]>) -> DeltaHistogram,
+    ) -> Result<(), Refusal> {
+        self.count_row()?;
+        let mut key = Vec::new();
+        KeyBuilder::append_exact(&mut key, series.name, labels)
+            .map_err(|error| Refusal::One(error.to_string()))?;
+        let delta = told(key.into());
+        self.spend(delta.bytes())?;
+        if let Some(part) = self.parts.get_mut(series.part) {
+            part.deltas.histograms.push(delta);
         }
         Ok(())
     }
@@ -283,11 +306,7 @@ impl<'l> Intake<'l> {
     pub(super) fn finish(mut self) -> ReceivedMetrics {
         for part in self.parts {
             if !part.deltas.is_empty() {
-                self.received.deltas.push(Deltas {
-                    agent: part.agent.clone(),
-                    batch: part.deltas,
-                    starts: part.starts,
-                });
+                self.received.deltas.push(part.deltas);
             }
             if !part.batch.is_empty() || !part.batch.metadata.is_empty() {
                 self.received.parts.push((part.agent, part.batch));

@@ -6,12 +6,20 @@
 
 mod agent_rule;
 mod classic;
+mod delta;
 mod exponential;
 mod intake;
 mod native_histogram;
+mod otlp_intake;
+mod otlp_labels;
+mod otlp_metrics;
+mod otlp_metrics_json;
+mod otlp_names;
+mod otlp_point;
 mod received;
 mod remote_write;
 mod remote_write_out;
+mod response;
 mod snappy;
 mod wire;
 mod write_v1;
@@ -21,7 +29,11 @@ mod write_v2;
 mod tests;
 
 pub use agent_rule::{AgentRule, BadAgentRule};
-pub use received::{Deltas, REASONS_MAX, ReceivedMetrics};
+pub use delta::{Accumulated, Accumulator};
+pub use otlp_metrics::parse_otlp_metrics_protobuf;
+pub use otlp_metrics_json::parse_otlp_metrics_json;
+pub use received::{Deltas, ReceivedMetrics};
 pub use remote_write::{BadRemoteWrite, RemoteWriteVersion, parse_remote_write};
 pub use remote_write_out::write_request_v1;
+pub use response::otlp_metrics_response;
 pub use snappy::{BadSnappy, REMOTE_WRITE_BYTES_MAX, snappy, unsnappy};

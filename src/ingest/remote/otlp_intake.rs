@@ -1,7 +1,7 @@
 //! From points of OTLP to the series that Prometheus has for them.
 //!
-//! Source of the mapping: OpenTelemetry, `compatibility/prometheus_and_openmetrics.md`. Metrics that it says to drop are
-//! rejected by name: exponential histograms and sums that may fall, of delta temporality.
+//! Source of the mapping: OpenTelemetry, `compatibility/prometheus_and_openmetrics.md`. Sums that may fall are rejected
+//! where they are told by increments, as it says: what they rose from is not known.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ use super::{
     intake::{Intake, NAME_LABEL, Refusal, Series, Temporality, TooMuch},
     otlp_labels::{labels_of, text_of},
     otlp_names::{Suffix, metric_name},
-    otlp_point::{Data, Head, Point, PointKind},
-    received::ReceivedMetrics,
+    otlp_point::{Data, ExponentialPoint, Head, Point, PointKind},
+    received::{DeltaHistogram, ReceivedMetrics},
 };
 use crate::{
     ingest::{BodyError, SAMPLES_PER_BODY_MAX, shown::Shown},
@@ -168,8 +168,16 @@ impl<'l> OtlpIntake<'l> {
         let agent = self.resource.agent.as_deref();
         let series = self.intake.series(&mut labels, agent);
         let series = series.map_err(Refusal::One)?;
-        push(&mut self.intake, series, &mut labels, temporality, time, point)?;
-        self.intake.tell(series, &metric.name, || metric.metadata())?;
+        push(
+            &mut self.intake,
+            series,
+            &mut labels,
+            temporality,
+            time,
+            point,
+        )?;
+        self.intake
+            .tell(series, &metric.name, || metric.metadata())?;
         let received = &mut self.intake.received;
         received.exemplars += point.exemplars;
         match &point.data {
@@ -181,7 +189,8 @@ impl<'l> OtlpIntake<'l> {
     }
 
     /// Ends what the resource sent with what it says of itself, if any of its points were taken: the series
-    /// `target_info` of its attributes, at the time of the latest point.
+    /// `target_info` of its attributes, at the time of the latest point. Attributes that are longer than a label may be,
+    /// as the arguments of a process often are, are left out, and so are more than a series may have.
     pub(super) fn end_resource(&mut self) -> Result<(), BodyError> {
         let resource = std::mem::take(&mut self.resource);
         let Some(time) = resource.latest else {
@@ -191,12 +200,25 @@ impl<'l> OtlpIntake<'l> {
             return Ok(());
         }
         let is_other = |pair: &&KeyValue| {
-            !matches!(&*pair.key, SERVICE_NAME | SERVICE_NAMESPACE | SERVICE_INSTANCE)
+            !matches!(
+                &*pair.key,
+                SERVICE_NAME | SERVICE_NAMESPACE | SERVICE_INSTANCE
+            )
         };
-        let attributes: Vec<_> = resource.attributes.iter().filter(is_other).cloned().collect();
+        let attributes: Vec<_> = resource
+            .attributes
+            .iter()
+            .filter(is_other)
+            .cloned()
+            .collect();
         let fixed = [("instance", resource.instance), ("job", resource.job)];
         let is_fixed = |name: &str| fixed.iter().any(|(known, _)| *known == name);
-        let told = labels_of(&attributes, is_fixed).and_then(|own| {
+        let limits = self.intake.limits;
+        let told = labels_of(&attributes, is_fixed).and_then(|mut own| {
+            own.retain(|(name, value)| {
+                name.len() <= limits.label_name_bytes && value.len() <= limits.label_value_bytes
+            });
+            own.truncate(limits.labels_per_series.saturating_sub(fixed.len()));
             if own.is_empty() {
                 return Ok(Ok(()));
             }
@@ -222,7 +244,8 @@ impl<'l> OtlpIntake<'l> {
         time: Timestamp,
     ) -> Result<(), Refusal> {
         let total = Temporality::Cumulative;
-        self.intake.push(series, TARGET_INFO, labels, total, (time, 1.0))?;
+        self.intake
+            .push(series, TARGET_INFO, labels, total, (time, 1.0))?;
         self.intake.tell(series, TARGET_INFO, || MetricMetadata {
             name: TARGET_INFO.to_owned(),
             kind: MetricKind::Info,
@@ -286,7 +309,6 @@ fn is_delta(head: &Head) -> Result<bool, &'static str> {
         (PointKind::Sum, 1) if !head.is_monotonic => {
             Err("a sum that may fall needs cumulative temporality")
         }
-        (PointKind::Exponential, 1) => Err("exponential histograms need cumulative temporality"),
         (_, 1) => Ok(true),
         _ => Err("its aggregation temporality is neither delta nor cumulative"),
     }
@@ -330,11 +352,38 @@ fn push(
             return push_summary(intake, series, labels, time, summary, is_end);
         }
         Data::Histogram(told) => told.classic(),
-        Data::Exponential(told) => told.classic(),
+        Data::Exponential(told) => match temporality {
+            Temporality::Cumulative => told.classic(),
+            Temporality::Delta { start } => {
+                return push_delta(intake, series, labels, (start, time), told);
+            }
+        },
     };
     let mut classic = classic.map_err(Refusal::One)?;
     if is_end {
         classic = classic.stale();
     }
     push_classic(intake, series, labels, temporality, time, &classic)
+}
+
+/// Adds the increment of a histogram with exponential buckets.
+fn push_delta(
+    intake: &mut Intake<'_>,
+    series: Series<'_>,
+    labels: &mut [(&str, &str)],
+    (start, time): (Timestamp, Timestamp),
+    told: &ExponentialPoint,
+) -> Result<(), Refusal> {
+    let mut buckets = told.buckets().map_err(Refusal::One)?;
+    buckets.shrink();
+    buckets.positive.shrink_to_fit();
+    buckets.negative.shrink_to_fit();
+    intake.push_delta(series, labels, |key| DeltaHistogram {
+        key,
+        start,
+        time,
+        count: told.count as f64,
+        sum: told.sum,
+        buckets,
+    })
 }

@@ -115,27 +115,31 @@ impl Explicit {
 }
 
 impl ExponentialPoint {
-    /// The histogram with cumulative buckets, or what is wrong with it.
-    pub(super) fn classic(&self) -> Result<Classic, String> {
+    /// The buckets that are not empty, or what is wrong with them.
+    pub(super) fn buckets(&self) -> Result<Exponential, String> {
         // Buckets are numbered by their lower bound here, and by their upper one there.
         let side = |(offset, counts): &(i32, Vec<u64>)| {
             let numbered = (i64::from(*offset) + 1..).zip(counts);
             let filled = numbered.filter(|(_, count)| **count > 0);
             filled.map(|(at, count)| (at, *count as f64)).collect()
         };
-        let exponential = Exponential {
+        let buckets = Exponential {
             scale: self.scale,
             zero_threshold: self.zero_threshold,
             zero_count: self.zero_count as f64,
             positive: side(&self.positive),
             negative: side(&self.negative),
         };
-        let count = self.count as f64;
-        exponential.check(count)?;
+        buckets.check(self.count as f64)?;
+        Ok(buckets)
+    }
+
+    /// The histogram with cumulative buckets, or what is wrong with it.
+    pub(super) fn classic(&self) -> Result<Classic, String> {
         Ok(Classic {
-            count,
+            count: self.count as f64,
             sum: self.sum,
-            buckets: exponential.cumulative(),
+            buckets: self.buckets()?.cumulative(),
         })
     }
 }

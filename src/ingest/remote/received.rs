@@ -1,5 +1,6 @@
 //! What comes of a body of metrics that name their own labels.
 
+use super::exponential::Exponential;
 use crate::model::{AgentId, Batch, MetricMetadata, Timestamp};
 
 /// Reasons that are kept of one body.
@@ -36,11 +37,54 @@ pub struct Deltas {
     pub batch: Batch,
     /// For each row of the batch the beginning of that time, [`Timestamp::MIN`] where it is not told.
     pub starts: Vec<Timestamp>,
+    /// Increments of histograms with exponential buckets, which only add up as a whole.
+    pub(super) histograms: Vec<DeltaHistogram>,
+}
+
+/// What was added to a histogram with exponential buckets.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct DeltaHistogram {
+    /// The key of the histogram's name and labels.
+    pub(super) key: Box<[u8]>,
+    pub(super) start: Timestamp,
+    pub(super) time: Timestamp,
+    pub(super) count: f64,
+    pub(super) sum: Option<f64>,
+    pub(super) buckets: Exponential,
+}
+
+impl DeltaHistogram {
+    /// Bytes that it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let buckets = self.buckets.positive.capacity() + self.buckets.negative.capacity();
+        size_of::<Self>() + self.key.len() + buckets * size_of::<(i64, f64)>()
+    }
+}
+
+impl Deltas {
+    pub(super) const fn new(agent: AgentId) -> Self {
+        Self {
+            agent,
+            batch: Batch::new(),
+            starts: Vec::new(),
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Number of increments.
+    pub fn len(&self) -> usize {
+        self.batch.len() + self.histograms.len()
+    }
+
+    /// Whether there is no increment.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl ReceivedMetrics {
     /// Notes that so many floats or histograms were rejected. The reason is asked for while any is kept.
-    pub(super) fn reject(&mut self, count: u64, reason: impl FnOnce() -> String) {
+    pub fn reject(&mut self, count: u64, reason: impl FnOnce() -> String) {
         self.rejected += count;
         if self.reasons.len() < REASONS_MAX {
             let reason = reason();

@@ -1,11 +1,19 @@
 //! Protobuf read in place: fields as numbers and pieces of the body, and the byte where something is wrong.
 //! <https://protobuf.dev/programming-guides/encoding/>
 
+use std::fmt;
+
 /// What is wrong with a message, and at which byte of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) at: usize,
     pub(super) reason: &'static str,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is damaged at byte {}: {}", self.at, self.reason)
+    }
 }
 
 /// Bytes of the longest variable-length integer.
@@ -85,8 +93,14 @@ impl<'a> Message<'a> {
         }))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Damage> {
         let at = self.next;
+        // Nearly all keys and lengths are one byte.
+        if let Some(byte) = self.bytes.get(at).filter(|byte| **byte < 0x80) {
+            self.next += 1;
+            return Ok(u64::from(*byte));
+        }
         let mut number = 0;
         for (i, byte) in self.bytes[at..].iter().take(VARINT_BYTES_MAX).enumerate() {
             if i == VARINT_BYTES_MAX - 1 && *byte > 1 {
@@ -137,7 +151,7 @@ impl<'a> Field<'a> {
     pub(super) fn message(&self) -> Result<Message<'a>, Damage> {
         match self.value {
             Value::Bytes(message) => Ok(message),
-            _ => Err(self.unlike("a number stands where a message or text is expected")),
+            _ => Err(self.damage("a number stands where a message or text is expected")),
         }
     }
 
@@ -145,7 +159,7 @@ impl<'a> Field<'a> {
     pub(super) fn varint(&self) -> Result<u64, Damage> {
         match self.value {
             Value::Varint(number) => Ok(number),
-            _ => Err(self.unlike("a field is no number of variable length")),
+            _ => Err(self.damage("a field is no number of variable length")),
         }
     }
 
@@ -158,7 +172,7 @@ impl<'a> Field<'a> {
     pub(super) fn fixed64(&self) -> Result<u64, Damage> {
         match self.value {
             Value::Fixed64(number) => Ok(number),
-            _ => Err(self.unlike("a field is no number of 64 bits")),
+            _ => Err(self.damage("a field is no number of 64 bits")),
         }
     }
 
@@ -191,7 +205,8 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    const fn unlike(&self, reason: &'static str) -> Damage {
+    /// Says that the field as such is wrong.
+    pub(super) const fn damage(&self, reason: &'static str) -> Damage {
         Damage {
             at: self.at,
             reason,

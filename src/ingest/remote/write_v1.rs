@@ -34,6 +34,8 @@ pub(super) fn read(
                     intake.tell_all(metadata)?;
                 }
             }
+            // Nothing would be taken of it, and the sender would never know.
+            4 | 5 => return Err(field.damage("the request is one of version 2.0").into()),
             _ => {}
         }
     }

@@ -44,6 +44,10 @@ pub(super) fn read(request: Message<'_>, intake: &mut Intake<'_>) -> Result<(), 
 fn read_symbols(mut request: Message<'_>) -> Result<Vec<Option<&str>>, BadRemoteWrite> {
     let mut symbols = Vec::new();
     while let Some(field) = request.field()? {
+        // Reserved, so that nothing is taken for what it is not.
+        if matches!(field.number, 1..=3) {
+            return Err(field.damage("the request is one of version 1.0").into());
+        }
         if field.number == 4 {
             if symbols.len() == SYMBOLS_MAX {
                 return Err(BadRemoteWrite::Limit(format!(

@@ -8,21 +8,21 @@ use crate::ingest::BodyError;
 
 /// A body of JSON.
 #[derive(Clone, Copy)]
-pub(super) struct JsonBody<'a>(&'a [u8]);
+pub(in crate::ingest) struct JsonBody<'a>(&'a [u8]);
 
 impl<'a> JsonBody<'a> {
     /// The body, without the byte order mark that some editors and shells begin UTF-8 with.
-    pub(super) fn new(body: &'a [u8]) -> Self {
+    pub(in crate::ingest) fn new(body: &'a [u8]) -> Self {
         Self(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
     }
 
     /// The first byte that is no blank.
-    pub(super) fn first(self) -> Option<u8> {
+    pub(in crate::ingest) fn first(self) -> Option<u8> {
         self.0.iter().copied().find(|b| !b.is_ascii_whitespace())
     }
 
     /// The document; the body must begin as documents of its kind do. serde would take lists for objects.
-    pub(super) fn read<T: Deserialize<'a>>(self, first: u8) -> Result<T, BodyError> {
+    pub(in crate::ingest) fn read<T: Deserialize<'a>>(self, first: u8) -> Result<T, BodyError> {
         match self.first() {
             None => Err(BodyError::at_byte(self.0, 0, "the body is empty")),
             Some(found) if found != first && matches!(found, b'{' | b'[') => {
@@ -43,7 +43,7 @@ impl<'a> JsonBody<'a> {
 
     /// One part of the document, or what is wrong with it, and where if that is asked for: it is counted from the
     /// beginning of the body, and a body may hold many bad parts.
-    pub(super) fn part<T: Deserialize<'a>>(
+    pub(in crate::ingest) fn part<T: Deserialize<'a>>(
         self,
         part: &'a RawValue,
         with_place: bool,

@@ -31,7 +31,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 
 /// A text, borrowed where it has no escapes; null is empty.
 #[derive(Default)]
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+pub(in crate::ingest) struct Text<'a>(pub(in crate::ingest) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -56,13 +56,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 /// A text of its own; null is empty.
-pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(in crate::ingest) fn text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<String, D::Error> {
     Text::deserialize(deserializer).map(|text| text.0.into_owned())
 }
 
 /// An id: hexadecimal digits in any case. Its length is checked later on. What a plain protobuf writer makes of it,
 /// Base64, is understood too where its length tells.
-pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+pub(in crate::ingest) fn id<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<u8>, D::Error> {
     let Text(text) = Text::deserialize(deserializer)?;
     let digits = text.as_bytes();
     let pairs = digits.chunks(2).map(|pair| {
@@ -116,14 +120,18 @@ impl<'de> Deserialize<'de> for Whole {
 }
 
 /// A whole number of the type that the field has.
-pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(
+pub(in crate::ingest) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     let Whole(number) = Whole::deserialize(deserializer)?;
     T::try_from(number).map_err(|_| D::Error::custom(format_args!("{number} is out of range")))
 }
 
-struct Enumeration<'n>(&'n str, &'n [&'n str]);
+/// An enumeration by number or by name: what its names begin with, and the rest of them in order.
+pub(in crate::ingest) struct Enumeration<'n>(
+    pub(in crate::ingest) &'n str,
+    pub(in crate::ingest) &'n [&'n str],
+);
 
 impl Visitor<'_> for Enumeration<'_> {
     type Value = i32;
@@ -153,7 +161,7 @@ impl Visitor<'_> for Enumeration<'_> {
 }
 
 /// `SpanKind`.
-pub(super) fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+pub(in crate::ingest) fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
     const NAMES: [&str; 6] = [
         "UNSPECIFIED",
         "INTERNAL",
@@ -166,12 +174,14 @@ pub(super) fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D:
 }
 
 /// `StatusCode`.
-pub(super) fn status_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+pub(in crate::ingest) fn status_code<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<i32, D::Error> {
     deserializer.deserialize_any(Enumeration("STATUS_CODE_", &["UNSET", "OK", "ERROR"]))
 }
 
 /// A number, or one of the three that JSON does not have, as text.
-struct Double(f64);
+pub(in crate::ingest) struct Double(pub(in crate::ingest) f64);
 
 impl<'de> Deserialize<'de> for Double {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -202,7 +212,7 @@ impl<'de> Deserialize<'de> for Double {
 }
 
 /// A list whose elements are read by a seed; null is an empty one.
-pub(super) struct List<S>(pub(super) S);
+pub(in crate::ingest) struct List<S>(pub(in crate::ingest) S);
 
 impl<'de, S: DeserializeSeed<'de> + Copy> DeserializeSeed<'de> for List<S> {
     type Value = Vec<S::Value>;
@@ -229,21 +239,21 @@ impl<'de, S: DeserializeSeed<'de> + Copy> Visitor<'de> for List<S> {
 }
 
 /// A list of messages; null is an empty one.
-pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(in crate::ingest) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     Option::<Vec<T>>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Attributes.
-pub(super) fn attributes<'de, D: Deserializer<'de>>(
+pub(in crate::ingest) fn attributes<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<KeyValue>, D::Error> {
     List(Pair(0)).deserialize(deserializer)
 }
 
 /// A value of any type.
-pub(super) fn any_value<'de, D: Deserializer<'de>>(
+pub(in crate::ingest) fn any_value<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<AnyValue>, D::Error> {
     Any(0).deserialize(deserializer).map(Some)
@@ -380,7 +390,7 @@ impl<'de, S: DeserializeSeed<'de> + Copy> Visitor<'de> for Values<S> {
 
 /// An object of texts, in its order; numbers and truths are taken as they are written.
 #[derive(Default)]
-pub(super) struct Tags(pub(super) Vec<KeyValue>);
+pub(in crate::ingest) struct Tags(pub(in crate::ingest) Vec<KeyValue>);
 
 impl<'de> Deserialize<'de> for Tags {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -415,7 +425,7 @@ impl<'de> Deserialize<'de> for Tags {
 
 /// A text, truth or number; `None` for null.
 #[derive(Default)]
-pub(super) struct Scalar(pub(super) Option<Value>);
+pub(in crate::ingest) struct Scalar(pub(in crate::ingest) Option<Value>);
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -6,14 +6,14 @@
 mod agent;
 mod intake;
 mod jaeger;
-mod json_body;
-mod json_fields;
+pub(super) mod json_body;
+pub(super) mod json_fields;
 mod limits;
 mod logs;
 mod otlp;
-mod otlp_json;
+pub(super) mod otlp_json;
 mod received;
-mod response;
+pub(super) mod response;
 mod tags;
 mod wire;
 mod words;

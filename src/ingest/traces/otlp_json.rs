@@ -87,7 +87,7 @@ struct ScopeSpans<'a> {
 
 /// What sent the data.
 #[derive(Deserialize)]
-pub(super) struct JsonResource {
+pub(in crate::ingest) struct JsonResource {
     #[serde(default, deserialize_with = "attributes")]
     attributes: Vec<KeyValue>,
     #[serde(default, deserialize_with = "whole")]
@@ -107,7 +107,7 @@ impl From<JsonResource> for OtlpResource {
 
 /// The library that made the data.
 #[derive(Deserialize)]
-pub(super) struct JsonScope {
+pub(in crate::ingest) struct JsonScope {
     #[serde(default, deserialize_with = "text")]
     name: String,
     #[serde(default, deserialize_with = "text")]

@@ -73,7 +73,7 @@ pub fn otlp_logs_response(received: &ReceivedLogs, format: OtlpFormat) -> Vec<u8
     }
 }
 
-fn partial_success(key: &str, rejected: i64, message: &str) -> Vec<u8> {
+pub(in crate::ingest) fn partial_success(key: &str, rejected: i64, message: &str) -> Vec<u8> {
     let mut partial = serde_json::Map::new();
     if rejected > 0 {
         partial.insert(key.to_owned(), rejected.to_string().into());

@@ -66,11 +66,7 @@ impl Evaluator<'_> {
         Ok(columns.filter(Column::has_any).collect())
     }
 
-    fn quantiles(
-        &self,
-        aggregate: &Aggregate,
-        steps: Steps,
-    ) -> Result<Vec<Column>, QueryError> {
+    fn quantiles(&self, aggregate: &Aggregate, steps: Steps) -> Result<Vec<Column>, QueryError> {
         let parameter = parameter_of(aggregate)?;
         let quantiles = self.scalar(parameter, steps)?;
         self.check_quantiles(quantiles.iter().copied(), parameter.place);
@@ -97,15 +93,13 @@ impl Evaluator<'_> {
         Ok(columns.filter(Column::has_any).collect())
     }
 
-    fn value_counts(
-        &self,
-        aggregate: &Aggregate,
-        steps: Steps,
-    ) -> Result<Vec<Column>, QueryError> {
+    fn value_counts(&self, aggregate: &Aggregate, steps: Steps) -> Result<Vec<Column>, QueryError> {
         let parameter = parameter_of(aggregate)?;
         let label = parameter.text().unwrap_or_default();
         if label.is_empty() {
-            return Err(QueryError::Execution(format!("invalid label name {label:?}")));
+            return Err(QueryError::Execution(format!(
+                "invalid label name {label:?}"
+            )));
         }
         let grouping = Grouping::of(aggregate).and(label);
         let mut groups: Groups<Vec<f64>> = Groups::new();
@@ -132,7 +126,9 @@ impl Evaluator<'_> {
             Ok(())
         })?;
         let groups = groups.into_groups().into_iter();
-        Ok(groups.map(|group| group.column(group.members.clone())).collect())
+        Ok(groups
+            .map(|group| group.column(group.members.clone()))
+            .collect())
     }
 }
 

@@ -49,7 +49,11 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, QueryError> {
         let matching = &binary.matching;
         let is_swapped = matching.cardinality == Cardinality::OneToMany;
-        let (many, one) = if is_swapped { (right, left) } else { (left, right) };
+        let (many, one) = if is_swapped {
+            (right, left)
+        } else {
+            (left, right)
+        };
         let mut ones: HashMap<Labels, Vec<&Column>> = HashMap::with_capacity(one.len());
         for column in &one {
             let key = key_of(matching, &column.labels);
@@ -68,7 +72,9 @@ impl Evaluator<'_> {
                 continue;
             };
             if is_one_to_one {
-                let met = met.entry(key).or_insert_with(|| vec![false; column.values.len()]);
+                let met = met
+                    .entry(key)
+                    .or_insert_with(|| vec![false; column.values.len()]);
                 meet(met, column, partners)?;
             }
             for partner in partners {
@@ -95,7 +101,10 @@ impl Evaluator<'_> {
 fn meet(met: &mut [bool], column: &Column, partners: &[&Column]) -> Result<(), QueryError> {
     for (step, (met, value)) in met.iter_mut().zip(&column.values).enumerate() {
         let has_partner = |partner: &&Column| {
-            partner.values.get(step).is_some_and(|value| !is_absent(*value))
+            partner
+                .values
+                .get(step)
+                .is_some_and(|value| !is_absent(*value))
         };
         if is_absent(*value) || !partners.iter().any(has_partner) {
             continue;
@@ -117,7 +126,11 @@ fn paired(binary: &Binary, many: &Column, one: &Column, is_swapped: bool) -> Vec
         if is_absent(*many) || is_absent(*one) {
             return ABSENT;
         }
-        let (left, right) = if is_swapped { (*one, *many) } else { (*many, *one) };
+        let (left, right) = if is_swapped {
+            (*one, *many)
+        } else {
+            (*many, *one)
+        };
         filtered(binary, left, right, left)
     };
     pairs.map(value).collect()
@@ -131,8 +144,12 @@ fn check_one_side(
 ) -> Result<(), QueryError> {
     let steps = columns.first().map_or(0, |column| column.values.len());
     for step in 0..steps {
-        let has_value =
-            |column: &&&Column| column.values.get(step).is_some_and(|value| !is_absent(*value));
+        let has_value = |column: &&&Column| {
+            column
+                .values
+                .get(step)
+                .is_some_and(|value| !is_absent(*value))
+        };
         let mut there = columns.iter().filter(has_value);
         let (Some(first), Some(second)) = (there.next(), there.next()) else {
             continue;

@@ -44,10 +44,14 @@ impl Evaluator<'_> {
             }
             (FunctionId::MinOf | FunctionId::MaxOf, [a, b]) => {
                 let (a, b) = (self.scalar(a, steps)?, self.scalar(b, steps)?);
-                let picks_first = |a: f64, b: f64| a.is_nan() || ((a < b) == (function.id == FunctionId::MinOf) && !b.is_nan());
+                let picks_first = |a: f64, b: f64| {
+                    a.is_nan() || ((a < b) == (function.id == FunctionId::MinOf) && !b.is_nan())
+                };
                 let pairs = a.into_iter().zip(b);
                 return Ok(Values::Scalar(
-                    pairs.map(|(a, b)| if picks_first(a, b) { a } else { b }).collect(),
+                    pairs
+                        .map(|(a, b)| if picks_first(a, b) { a } else { b })
+                        .collect(),
                 ));
             }
             (FunctionId::Time, _) => return Ok(Values::Scalar(seconds().collect())),
@@ -60,7 +64,11 @@ impl Evaluator<'_> {
             }
             (FunctionId::Absent, [vector]) => {
                 let columns = self.vector(vector, steps)?;
-                absent(columns.iter().map(|column| &column.values), labels_of_absent(vector), steps)
+                absent(
+                    columns.iter().map(|column| &column.values),
+                    labels_of_absent(vector),
+                    steps,
+                )
             }
             (FunctionId::AbsentOverTime, [matrix]) => self.absent_over_time(matrix, steps)?,
             (FunctionId::Timestamp, [vector]) => self.timestamps(vector, steps)?,
@@ -81,10 +89,13 @@ impl Evaluator<'_> {
                 };
                 mapped(columns, |value| calendar::of_seconds(function.id, value))
             }
-            (FunctionId::Clamp | FunctionId::ClampMin | FunctionId::ClampMax, [vector, bounds @ ..]) => {
-                self.clamped(function.id, vector, bounds, steps)?
+            (
+                FunctionId::Clamp | FunctionId::ClampMin | FunctionId::ClampMax,
+                [vector, bounds @ ..],
+            ) => self.clamped(function.id, vector, bounds, steps)?,
+            (FunctionId::Round, [vector, rest @ ..]) => {
+                self.rounded(vector, rest.first(), steps)?
             }
-            (FunctionId::Round, [vector, rest @ ..]) => self.rounded(vector, rest.first(), steps)?,
             (FunctionId::LabelReplace, _) => self.label_replace(arguments, steps)?,
             (FunctionId::LabelJoin, _) => self.label_join(arguments, steps)?,
             (FunctionId::Sort | FunctionId::SortDesc, [vector]) => {
@@ -157,18 +168,27 @@ impl Evaluator<'_> {
             return Ok(columns);
         };
         let mut columns = Vec::new();
-        self.each_newest(selector, steps, &|time, _| time as f64 / 1000.0, &mut |labels, values| {
-            columns.push(Column {
-                labels,
-                drop_name: true,
-                values,
-            });
-            Ok(())
-        })?;
+        self.each_newest(
+            selector,
+            steps,
+            &|time, _| time as f64 / 1000.0,
+            &mut |labels, values| {
+                columns.push(Column {
+                    labels,
+                    drop_name: true,
+                    values,
+                });
+                Ok(())
+            },
+        )?;
         Ok(columns)
     }
 
-    fn absent_over_time(&self, matrix: &Expression, steps: Steps) -> Result<Vec<Column>, QueryError> {
+    fn absent_over_time(
+        &self,
+        matrix: &Expression,
+        steps: Steps,
+    ) -> Result<Vec<Column>, QueryError> {
         let function = super::super::function::function("present_over_time")
             .ok_or_else(|| unexpected("a known function"))?;
         let mut columns = Vec::new();
@@ -177,7 +197,11 @@ impl Evaluator<'_> {
             columns.push(column);
             Ok(())
         })?;
-        Ok(absent(columns.iter().map(|column| &column.values), labels_of_absent(matrix), steps))
+        Ok(absent(
+            columns.iter().map(|column| &column.values),
+            labels_of_absent(matrix),
+            steps,
+        ))
     }
 
     fn clamped(
@@ -189,7 +213,9 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, QueryError> {
         let unbounded = |bound: f64| vec![bound; steps.len()];
         let (least, most) = match (id, bounds) {
-            (FunctionId::ClampMin, [least]) => (self.scalar(least, steps)?, unbounded(f64::INFINITY)),
+            (FunctionId::ClampMin, [least]) => {
+                (self.scalar(least, steps)?, unbounded(f64::INFINITY))
+            }
             (FunctionId::ClampMax, [most]) => {
                 (unbounded(f64::NEG_INFINITY), self.scalar(most, steps)?)
             }
@@ -257,7 +283,11 @@ impl Evaluator<'_> {
         columns.sort_by(|a, b| {
             let (a, b) = (value(a), value(b));
             let order = a.is_nan().cmp(&b.is_nan());
-            order.then(if id == FunctionId::Sort { a.total_cmp(&b) } else { b.total_cmp(&a) })
+            order.then(if id == FunctionId::Sort {
+                a.total_cmp(&b)
+            } else {
+                b.total_cmp(&a)
+            })
         });
         Ok(columns)
     }
@@ -276,12 +306,16 @@ impl Evaluator<'_> {
         }
         let labels: Vec<&str> = labels.iter().filter_map(Expression::text).collect();
         columns.sort_by(|a, b| {
-            let by_label = labels.iter().map(|label| {
-                natural_order(a.labels.get(label), b.labels.get(label))
-            });
+            let by_label = labels
+                .iter()
+                .map(|label| natural_order(a.labels.get(label), b.labels.get(label)));
             let mut by_label = by_label.filter(|order| order.is_ne());
             let order = by_label.next().unwrap_or_else(|| a.labels.cmp(&b.labels));
-            if id == FunctionId::SortByLabel { order } else { order.reverse() }
+            if id == FunctionId::SortByLabel {
+                order
+            } else {
+                order.reverse()
+            }
         });
         Ok(columns)
     }
@@ -290,7 +324,8 @@ impl Evaluator<'_> {
     fn is_unsorted(&self, steps: Steps, place: Place) -> bool {
         let is_range = self.start_ms != self.end_ms;
         if is_range {
-            let text = "sort is ineffective for range queries since results are always ordered by labels";
+            let text =
+                "sort is ineffective for range queries since results are always ordered by labels";
             self.notes.warn(text.to_owned(), place);
         }
         is_range || steps.len() != 1
@@ -332,7 +367,11 @@ fn absent<'c>(
         drop_name: false,
         values,
     };
-    if column.has_any() { vec![column] } else { Vec::new() }
+    if column.has_any() {
+        vec![column]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Labels that a missing series would have: those that the selector gives exactly and once.
@@ -345,7 +384,10 @@ fn labels_of_absent(asked: &Expression) -> Labels {
         return Labels::default();
     };
     let is_given_once = |matcher: &&Matcher| {
-        let of_name = selector.matchers.iter().filter(|m| m.name() == matcher.name());
+        let of_name = selector
+            .matchers
+            .iter()
+            .filter(|m| m.name() == matcher.name());
         matcher.operator() == MatchOperator::Equal
             && matcher.name() != NAME_LABEL
             && of_name.count() == 1
@@ -375,7 +417,11 @@ fn number_function(id: FunctionId) -> Option<fn(f64) -> f64> {
         FunctionId::Log2 => f64::log2,
         FunctionId::Rad => |value| value * std::f64::consts::PI / 180.0,
         FunctionId::Sgn => |value| {
-            if value == 0.0 || value.is_nan() { value } else { value.signum() }
+            if value == 0.0 || value.is_nan() {
+                value
+            } else {
+                value.signum()
+            }
         },
         FunctionId::Sin => f64::sin,
         FunctionId::Sinh => f64::sinh,
@@ -394,7 +440,11 @@ fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
         let (of_a, of_b) = (digits(a), digits(b));
         if of_a > 0 && of_b > 0 {
             let number = |text: &[u8], length: usize| {
-                let zeros = text.iter().take(length).take_while(|byte| **byte == b'0').count();
+                let zeros = text
+                    .iter()
+                    .take(length)
+                    .take_while(|byte| **byte == b'0')
+                    .count();
                 text.get(zeros..length).unwrap_or_default().to_vec()
             };
             let (x, y) = (number(a, of_a), number(b, of_b));
@@ -402,7 +452,10 @@ fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
             if order.is_ne() {
                 return order;
             }
-            (a, b) = (a.get(of_a..).unwrap_or_default(), b.get(of_b..).unwrap_or_default());
+            (a, b) = (
+                a.get(of_a..).unwrap_or_default(),
+                b.get(of_b..).unwrap_or_default(),
+            );
             continue;
         }
         match (a.split_first(), b.split_first()) {

@@ -64,7 +64,14 @@ pub(super) fn quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
         return (f64::NAN, false);
     }
     if !(0.0..=1.0).contains(&q) {
-        return (if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY }, false);
+        return (
+            if q < 0.0 {
+                f64::NEG_INFINITY
+            } else {
+                f64::INFINITY
+            },
+            false,
+        );
     }
     let Some(mut buckets) = ordered(buckets) else {
         return (f64::NAN, false);

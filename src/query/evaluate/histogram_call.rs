@@ -44,7 +44,9 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, QueryError> {
         let label = label.text().unwrap_or_default();
         if label.is_empty() {
-            return Err(QueryError::Execution(format!("invalid label name {label:?}")));
+            return Err(QueryError::Execution(format!(
+                "invalid label name {label:?}"
+            )));
         }
         let mut columns = Vec::new();
         for quantile in quantiles {
@@ -135,7 +137,10 @@ impl Evaluator<'_> {
 /// As OpenMetrics writes a number in a label: whole ones with `.0`.
 fn show_with_point(number: f64) -> String {
     let shown = show_number(number);
-    if shown.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+    if shown
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    {
         return format!("{shown}.0");
     }
     shown

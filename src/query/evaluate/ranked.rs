@@ -71,7 +71,11 @@ impl Evaluator<'_> {
             if parameter.is_nan() {
                 return Err(QueryError::Execution(format!(
                     "{} value is NaN",
-                    if operator == AggregateOperator::LimitRatio { "Ratio" } else { "Parameter" }
+                    if operator == AggregateOperator::LimitRatio {
+                        "Ratio"
+                    } else {
+                        "Parameter"
+                    }
                 )));
             }
             if operator == AggregateOperator::LimitRatio {
@@ -116,12 +120,10 @@ impl Limit {
             Self::Count(count) => {
                 // NaN is the last to be picked.
                 match operator {
-                    AggregateOperator::Topk => ranked.sort_by(|(_, a), (_, b)| {
-                        a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(a))
-                    }),
-                    AggregateOperator::Bottomk => ranked.sort_by(|(_, a), (_, b)| {
-                        a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b))
-                    }),
+                    AggregateOperator::Topk => ranked
+                        .sort_by(|(_, a), (_, b)| a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(a))),
+                    AggregateOperator::Bottomk => ranked
+                        .sort_by(|(_, a), (_, b)| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b))),
                     _ => {}
                 }
                 ranked.truncate(*count);

@@ -61,9 +61,12 @@ impl Evaluator<'_> {
         let moments = self.moments(selector.moment, steps);
         let lookback = self.lookback_ms;
         let make = |times: &[i64], values: &[f64]| newest(times, values, moments, lookback, tell);
-        self.each_series(selector, moments.window(lookback), &make, &mut |labels, values| {
-            read(labels, spread(values, steps))
-        })
+        self.each_series(
+            selector,
+            moments.window(lookback),
+            &make,
+            &mut |labels, values| read(labels, spread(values, steps)),
+        )
     }
 
     /// Reads the samples that a selector finds in a window.
@@ -275,15 +278,25 @@ pub(in crate::query) fn raw_matrix(
     let moments = evaluator.moments(selector.moment, Steps::one(at_ms));
     // Times and values one after the other: there are no steps that columns could be made for.
     let make = |times: &[i64], values: &[f64]| {
-        let samples = times.iter().zip(values).filter(|(_, value)| !is_absent(**value));
-        let flat: Vec<f64> = samples.flat_map(|(time, value)| [*time as f64, *value]).collect();
+        let samples = times
+            .iter()
+            .zip(values)
+            .filter(|(_, value)| !is_absent(**value));
+        let flat: Vec<f64> = samples
+            .flat_map(|(time, value)| [*time as f64, *value])
+            .collect();
         (!flat.is_empty()).then_some(flat)
     };
     let mut found = Vec::new();
-    evaluator.each_series(selector, moments.window(range_ms), &make, &mut |labels, flat| {
-        let samples = flat.chunks_exact(2).map(|pair| (pair[0] as i64, pair[1]));
-        found.push((labels, samples.collect()));
-        Ok(())
-    })?;
+    evaluator.each_series(
+        selector,
+        moments.window(range_ms),
+        &make,
+        &mut |labels, flat| {
+            let samples = flat.chunks_exact(2).map(|pair| (pair[0] as i64, pair[1]));
+            found.push((labels, samples.collect()));
+            Ok(())
+        },
+    )?;
     Ok(found)
 }

@@ -3,9 +3,7 @@
 use super::Evaluator;
 use crate::{
     model::Labels,
-    query::{
-        column::is_absent, error::QueryError, expression::Subquery, steps::Steps,
-    },
+    query::{column::is_absent, error::QueryError, expression::Subquery, steps::Steps},
 };
 
 /// Samples that a subquery yields for one series.
@@ -27,7 +25,10 @@ impl Evaluator<'_> {
     ) -> Result<Vec<SubquerySeries>, QueryError> {
         let step_ms = subquery.step_ms.unwrap_or(self.subquery_step_ms).max(1);
         let from = ends.first().saturating_sub(subquery.range_ms);
-        let first = from.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
+        let first = from
+            .div_euclid(step_ms)
+            .saturating_add(1)
+            .saturating_mul(step_ms);
         let steps = Steps::range(first, ends.last(), step_ms);
         self.budget.check_subquery_points(steps.len())?;
         let mut found = Vec::new();

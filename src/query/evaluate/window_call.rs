@@ -1,7 +1,10 @@
 //! Calls of functions over windows: which samples each step sees.
 
 use super::{
-    Evaluator, Sink, resets::{Resets, resets_of}, spread, windows::{Samples, of_window},
+    Evaluator, Sink,
+    resets::{Resets, resets_of},
+    spread,
+    windows::{Samples, of_window},
 };
 use crate::{
     model::{Labels, is_stale_marker},
@@ -46,7 +49,10 @@ impl Evaluator<'_> {
             return Err(super::unexpected("range vector"));
         };
         self.check_parameters(function.id, arguments, &parameters)?;
-        let keeps_name = matches!(function.id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
+        let keeps_name = matches!(
+            function.id,
+            FunctionId::LastOverTime | FunctionId::FirstOverTime
+        );
         let mut windows = Windows {
             id: function.id,
             range_ms: 0,
@@ -67,7 +73,12 @@ impl Evaluator<'_> {
                 windows.range_ms = *range_ms;
                 windows.ends = self.ends(function.id, self.moments(selector.moment, steps), steps);
                 let window = windows.ends.window(*range_ms);
-                self.each_series(selector, window, &|times, values| windows.column(times, values), &mut take)
+                self.each_series(
+                    selector,
+                    window,
+                    &|times, values| windows.column(times, values),
+                    &mut take,
+                )
             }
             Node::Subquery(subquery) => {
                 windows.range_ms = subquery.range_ms;
@@ -112,7 +123,8 @@ impl Evaluator<'_> {
             }
             FunctionId::DoubleExponentialSmoothing => {
                 for (at, what) in [(0, "smoothing"), (1, "trend")] {
-                    if let Some(bad) = numbers(at).find(|factor| !(*factor > 0.0 && *factor < 1.0)) {
+                    if let Some(bad) = numbers(at).find(|factor| !(*factor > 0.0 && *factor < 1.0))
+                    {
                         return Err(QueryError::Execution(format!(
                             "invalid {what} factor. Expected: 0 < {} < 1, got: {bad}",
                             if at == 0 { "sf" } else { "tf" },
@@ -169,7 +181,11 @@ impl Windows<'_> {
             self.id,
             FunctionId::Rate | FunctionId::Increase | FunctionId::Resets
         );
-        let resets = if needs_resets { resets_of(values) } else { Vec::new() };
+        let resets = if needs_resets {
+            resets_of(values)
+        } else {
+            Vec::new()
+        };
         let mut column = vec![ABSENT; self.ends.len()];
         let mut has_any = false;
         let (mut start, mut end) = (0, 0);
@@ -183,9 +199,13 @@ impl Windows<'_> {
             }
             let parameter = |index: usize| {
                 let numbers = self.parameters.get(index);
-                numbers.and_then(|numbers| numbers.get(at)).copied().unwrap_or(f64::NAN)
+                numbers
+                    .and_then(|numbers| numbers.get(at))
+                    .copied()
+                    .unwrap_or(f64::NAN)
             };
-            let (Some(seen_times), Some(seen)) = (times.get(start..end), values.get(start..end)) else {
+            let (Some(seen_times), Some(seen)) = (times.get(start..end), values.get(start..end))
+            else {
                 continue;
             };
             let samples = Samples {

@@ -34,7 +34,9 @@ pub(super) fn of_window(id: FunctionId, samples: &Samples<'_>) -> Option<f64> {
         FunctionId::CountOverTime => values.len() as f64,
         FunctionId::Delta => return samples.extrapolated(false),
         FunctionId::Deriv => return samples.slope().map(|(slope, _)| slope),
-        FunctionId::DoubleExponentialSmoothing => return smoothed(values, parameter, other_parameter),
+        FunctionId::DoubleExponentialSmoothing => {
+            return smoothed(values, parameter, other_parameter);
+        }
         FunctionId::FirstOverTime => first,
         FunctionId::Idelta => return samples.instant(false),
         FunctionId::Increase => return samples.extrapolated(true),
@@ -44,7 +46,9 @@ pub(super) fn of_window(id: FunctionId, samples: &Samples<'_>) -> Option<f64> {
         FunctionId::MaxOverTime => values.iter().copied().fold(f64::NAN, greater),
         FunctionId::MinOverTime => values.iter().copied().fold(f64::NAN, lesser),
         FunctionId::PredictLinear => {
-            return samples.slope().map(|(slope, at_step)| at_step + slope * parameter);
+            return samples
+                .slope()
+                .map(|(slope, at_step)| at_step + slope * parameter);
         }
         FunctionId::PresentOverTime | FunctionId::AbsentOverTime => 1.0,
         FunctionId::QuantileOverTime => quantile(parameter, &mut values.to_vec()),
@@ -85,12 +89,20 @@ fn variance(values: &[f64]) -> f64 {
 
 /// NaN gives way to numbers.
 pub(super) fn greater(most: f64, value: f64) -> f64 {
-    if value > most || most.is_nan() { value } else { most }
+    if value > most || most.is_nan() {
+        value
+    } else {
+        most
+    }
 }
 
 /// NaN gives way to numbers.
 pub(super) fn lesser(least: f64, value: f64) -> f64 {
-    if value < least || least.is_nan() { value } else { least }
+    if value < least || least.is_nan() {
+        value
+    } else {
+        least
+    }
 }
 
 fn changes(values: &[f64]) -> f64 {
@@ -172,7 +184,11 @@ impl Samples<'_> {
         if !is_counter {
             return Some(last - previous);
         }
-        let rise = if last < previous { last } else { last - previous };
+        let rise = if last < previous {
+            last
+        } else {
+            last - previous
+        };
         (passed > 0.0).then(|| rise / passed)
     }
 
@@ -183,8 +199,12 @@ impl Samples<'_> {
             return None;
         }
         let origin_ms = self.step_ms;
-        let (mut x, mut y, mut xy, mut xx) =
-            (Sum::default(), Sum::default(), Sum::default(), Sum::default());
+        let (mut x, mut y, mut xy, mut xx) = (
+            Sum::default(),
+            Sum::default(),
+            Sum::default(),
+            Sum::default(),
+        );
         let mut is_constant = true;
         for (time, value) in self.times.iter().zip(self.values) {
             is_constant &= *value == first;

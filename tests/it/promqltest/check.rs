@@ -65,7 +65,11 @@ fn series(
     let has_points = |(_, points): &&(Labels, Vec<Point>)| points.iter().any(Option::is_some);
     let wanted: Vec<_> = expected.series.iter().filter(has_points).collect();
     if wanted.len() != found.len() {
-        return Err(format!("{} series in place of {}: {found:?}", found.len(), wanted.len()));
+        return Err(format!(
+            "{} series in place of {}: {found:?}",
+            found.len(),
+            wanted.len()
+        ));
     }
     for (at, (labels, wanted_points)) in wanted.iter().enumerate() {
         let place = found.iter().position(|series| series.labels == *labels);
@@ -90,18 +94,26 @@ fn points(
     let wanted = places.filter_map(|(at, point)| Some((start_ms + at as i64 * step_ms, (*point)?)));
     let wanted: Vec<(i64, f64)> = wanted.collect();
     let is_same = wanted.len() == found.samples.len()
-        && wanted.iter().zip(&found.samples).all(|((t, v), (time, value))| {
-            t == time && agree(*v, *value)
-        });
+        && wanted
+            .iter()
+            .zip(&found.samples)
+            .all(|((t, v), (time, value))| t == time && agree(*v, *value));
     if is_same {
         return Ok(());
     }
-    Err(format!("{}: {:?} in place of {wanted:?}", found.labels, found.samples))
+    Err(format!(
+        "{}: {:?} in place of {wanted:?}",
+        found.labels, found.samples
+    ))
 }
 
 fn notes(expected: &Expected, told: &Told) -> Result<(), String> {
     for (kind, text) in &expected.notes {
-        let of_kind = if kind.ends_with("warn") { &told.warnings } else { &told.infos };
+        let of_kind = if kind.ends_with("warn") {
+            &told.warnings
+        } else {
+            &told.infos
+        };
         if kind.starts_with("no_") {
             if !of_kind.is_empty() {
                 return Err(format!("{kind}, but {of_kind:?}"));

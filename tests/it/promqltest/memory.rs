@@ -30,9 +30,8 @@ impl Memory {
 impl Source for Memory {
     fn select(&self, matchers: &[Matcher], _: Window) -> Result<Vec<Selected>, ReadError> {
         let all = self.series.iter().enumerate();
-        let found = all.filter(|(_, (labels, _))| {
-            matchers.iter().all(|m| m.matches(labels.get(m.name())))
-        });
+        let found =
+            all.filter(|(_, (labels, _))| matchers.iter().all(|m| m.matches(labels.get(m.name()))));
         let selected = found.map(|(at, (labels, _))| Selected {
             labels: labels.clone(),
             agent: AgentNo(at as u32 % 3),
@@ -51,7 +50,8 @@ impl Source for Memory {
     ) -> Result<(), ReadError> {
         for no in series {
             let (_, samples) = &self.series[no.0 as usize];
-            let within = |time: &i64| *time > window.from.as_millis() && *time <= window.to.as_millis();
+            let within =
+                |time: &i64| *time > window.from.as_millis() && *time <= window.to.as_millis();
             let seen = samples.iter().filter(|(time, _)| within(time));
             let (times, values): (Vec<i64>, Vec<f64>) = seen.copied().unzip();
             if !times.is_empty() {

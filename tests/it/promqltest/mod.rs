@@ -81,8 +81,8 @@ fn run(path: &Path, failures: &mut Failures) -> usize {
             Command::Eval(mut eval) => {
                 eval.is_native |= memory.has_native;
                 match check::check(&memory, &eval) {
-                Ok(()) => passed += 1,
-                Err(reason) => {
+                    Ok(()) => passed += 1,
+                    Err(reason) => {
                         failures.insert((file.clone(), line), (eval, reason));
                     }
                 }

@@ -21,7 +21,9 @@ pub(crate) fn line(text: &str) -> Line {
     for item in items(rest) {
         if item.contains("{{") {
             is_native = true;
-            let count = item.rsplit_once("}}x").map_or(1, |(_, n)| n.parse::<usize>().unwrap() + 1);
+            let count = item
+                .rsplit_once("}}x")
+                .map_or(1, |(_, n)| n.parse::<usize>().unwrap() + 1);
             points.extend(std::iter::repeat_n(None, count));
         } else {
             points.extend(expanded(&item));
@@ -53,7 +55,9 @@ fn metric(text: &str) -> (Labels, &str) {
         Some(inside) if !inside.starts_with('{') => labels(inside, &mut pairs),
         _ => rest,
     };
-    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     (Labels::new(pairs), rest)
 }
 
@@ -152,7 +156,13 @@ fn expanded(item: &str) -> Vec<Point> {
         Some((at, _)) if times.is_some() => (number(&what[..at]), number(&what[at..])),
         _ => (number(what), 0.0),
     };
-    let value = |at: usize| if step == 0.0 { start } else { start + at as f64 * step };
+    let value = |at: usize| {
+        if step == 0.0 {
+            start
+        } else {
+            start + at as f64 * step
+        }
+    };
     // As the original does it: one step added at a time.
     let mut points = Vec::with_capacity(count);
     let mut current = value(0);

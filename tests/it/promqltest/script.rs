@@ -63,7 +63,9 @@ pub(crate) fn commands(text: &str) -> Vec<(usize, Command)> {
         let command = if let Some(step) = line.strip_prefix("load_with_nhcb ") {
             // The native histograms that these are loaded as, too, are left out.
             let mut series = load(duration(step), &body);
-            series.iter_mut().for_each(|(_, is_native)| *is_native = true);
+            series
+                .iter_mut()
+                .for_each(|(_, is_native)| *is_native = true);
             Command::Load(series)
         } else if let Some(step) = line.strip_prefix("load ") {
             Command::Load(load(duration(step), &body))
@@ -146,7 +148,10 @@ fn expectation(rest: &str, expected: &mut Expected) {
         expected.fails = true;
     } else {
         let (kind, what) = rest.split_once(' ').unwrap_or((rest, ""));
-        let what = what.trim().strip_prefix("msg:").map(|text| text.trim().to_owned());
+        let what = what
+            .trim()
+            .strip_prefix("msg:")
+            .map(|text| text.trim().to_owned());
         expected.notes.push((kind.to_owned(), what));
     }
 }
@@ -176,7 +181,9 @@ fn duration(text: &str) -> i64 {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap();
         let value: i64 = rest[..digits].parse().unwrap();
         rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let letters = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let unit = units.iter().find(|(unit, _)| *unit == &rest[..letters]);
         total += value * unit.unwrap_or_else(|| panic!("{text}")).1;
         rest = &rest[letters..];

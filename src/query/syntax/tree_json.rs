@@ -202,7 +202,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::query::parser::parse;
+    use crate::query::syntax::parser::parse;
 
     #[track_caller]
     fn check(text: &str, expected: &Value) {

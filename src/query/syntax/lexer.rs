@@ -305,7 +305,7 @@ fn is_like_duration(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::token::Keyword;
+    use crate::query::syntax::token::Keyword;
 
     fn words(text: &str) -> Result<Vec<(Kind, &str)>, String> {
         let mut lexer = Lexer::new(text);

@@ -23,7 +23,7 @@ pub struct Function {
 
 impl Function {
     /// Whether it looks at one window of each series and yields a value for it, as `rate` does.
-    pub(super) fn is_over_windows(&self) -> bool {
+    pub(in crate::query) fn is_over_windows(&self) -> bool {
         self.arguments.contains(&Matrix) && self.id != FunctionId::AbsentOverTime
     }
 }

@@ -349,7 +349,7 @@ pub struct Matching {
 
 impl Node {
     /// The range selector or subquery that it is, parentheses taken off.
-    pub(super) fn matrix(&self) -> Option<&Self> {
+    pub(in crate::query) fn matrix(&self) -> Option<&Self> {
         match self {
             Self::Matrix(..) | Self::Subquery(_) => Some(self),
             Self::Group(inner, _) => inner.node.matrix(),
@@ -358,7 +358,7 @@ impl Node {
     }
 
     /// The instant selector that it is, parentheses taken off.
-    pub(super) fn selector(&self) -> Option<&Selector> {
+    pub(in crate::query) fn selector(&self) -> Option<&Selector> {
         match self {
             Self::Vector(selector) => Some(selector),
             Self::Group(inner, _) => inner.node.selector(),
@@ -369,12 +369,28 @@ impl Node {
 
 impl Expression {
     /// The text that it is, parentheses taken off.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(in crate::query) fn text(&self) -> Option<&str> {
         match &self.node {
             Node::Text(text) => Some(text),
             Node::Group(inner, _) => inner.text(),
             _ => None,
         }
+    }
+
+    /// How many expressions lie within one another, itself counted.
+    pub(in crate::query) fn depth(&self) -> usize {
+        let deepest = match &self.node {
+            Node::Number(_) | Node::Text(_) | Node::Vector(_) | Node::Matrix(..) => 0,
+            Node::Subquery(subquery) => subquery.inner.depth(),
+            Node::Call(_, arguments) => arguments.iter().map(Self::depth).max().unwrap_or(0),
+            Node::Aggregate(aggregate) => {
+                let parameter = aggregate.parameter.as_ref().map_or(0, Self::depth);
+                parameter.max(aggregate.inner.depth())
+            }
+            Node::Binary(binary) => binary.left.depth().max(binary.right.depth()),
+            Node::Negate(inner) | Node::Group(inner, _) => inner.depth(),
+        };
+        deepest + 1
     }
 
     /// What it yields.

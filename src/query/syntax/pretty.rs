@@ -130,7 +130,7 @@ impl Write for Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::parser::parse;
+    use crate::query::syntax::parser::parse;
 
     /// With lines of ten bytes.
     #[track_caller]

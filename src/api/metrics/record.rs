@@ -1,0 +1,103 @@
+//! Samples of several agents on their way into the file.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::{
+    api::{access::BoundAgent, context::Edge, problem::Problem},
+    ingest::ReceivedMetrics,
+    model::{AgentId, Batch, Contact},
+    store::{Append, Appended, Urgency, WriteError},
+};
+
+/// Makes what was received durable; what is refused on the way is counted in `received`. Tells whether a token that is
+/// bound to one agent tried to write as another.
+///
+/// # Errors
+/// A problem: some of the samples may be durable all the same, and sending them again does no harm.
+pub(super) async fn record(
+    edge: &Arc<Edge>,
+    bound: &BoundAgent,
+    received: &mut ReceivedMetrics,
+) -> Result<bool, Problem> {
+    let mut is_others = false;
+    let parts = std::mem::take(&mut received.parts);
+    let mut appends = Vec::with_capacity(parts.len());
+    for (agent, batch) in parts {
+        if bound.allows(&agent) {
+            appends.push(noted(edge, agent, batch));
+        } else {
+            is_others = true;
+            let why = format!("this token may not write as agent `{agent}`");
+            refuse(received, batch.len() as u64, why);
+        }
+    }
+    // All are queued before the first is waited for, so that they share a commit.
+    let done = join_all(appends.into_iter().map(|noted| submit(edge, noted))).await;
+    let mut failed = None;
+    for (rows, appended) in done {
+        match appended {
+            Ok(appended) => {
+                for rejected in appended.rejected.into_iter().filter(|r| r.row < rows) {
+                    refuse(received, 1, rejected.reason);
+                }
+            }
+            // There is no room for another agent; the others are not affected.
+            Err(WriteError::Limit(why)) => refuse(received, rows as u64, why),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(is_others), |error| Err(error.into()))
+}
+
+fn refuse(received: &mut ReceivedMetrics, count: u64, why: String) {
+    received.samples = received.samples.saturating_sub(count);
+    received.reject(count, || why);
+}
+
+/// An append with the contact that it is.
+struct Noted {
+    append: Append,
+    /// Whether the contact is a sample of its own.
+    is_noted: bool,
+    /// Rows before the contact's.
+    rows: usize,
+}
+
+fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Noted {
+    let context = &edge.context;
+    let now = edge.now();
+    let registered = context.store.view().agent(&agent, now);
+    let rows = batch.len();
+    let ledger = &context.ledger;
+    let is_noted = ledger.note(
+        registered.as_ref(),
+        &agent,
+        &context.policy,
+        now,
+        &mut batch,
+    );
+    Noted {
+        append: Append {
+            agent,
+            batch,
+            contact: Some(Contact::Push),
+            urgency: Urgency::Prompt,
+        },
+        is_noted,
+        rows,
+    }
+}
+
+async fn submit(edge: &Edge, noted: Noted) -> (usize, Result<Appended, WriteError>) {
+    let agent = noted.append.agent.clone();
+    let appended = edge.context.store.append(noted.append).await;
+    if let Err(error) = &appended
+        && noted.is_noted
+        && !matches!(error, WriteError::DiskFull { .. })
+    {
+        edge.context.ledger.forget(&agent);
+    }
+    (noted.rows, appended)
+}
