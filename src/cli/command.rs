@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::{
     agents, alerts, check, completions, db, demo,
     failure::{Failure, Status},
-    man, report, rules, serve, traces,
+    man, query, report, rules, serve, traces,
 };
 
 /// A monitor for fleets of agents: one binary, one file, durable history.
@@ -34,6 +34,7 @@ enum Command {
     Serve(serve::Serve),
     Demo(demo::Demo),
     Report(report::Report),
+    Query(query::Query),
     #[command(subcommand)]
     Check(check::Check),
     #[command(subcommand)]
@@ -62,6 +63,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Demo(demo) => demo.run(),
         Command::Report(report) => report.run(),
+        Command::Query(query) => query.run(),
         Command::Check(check) => check.run(),
         Command::Rules(rules) => rules.run(),
         Command::Traces(traces) => traces.run(),

@@ -12,6 +12,7 @@ mod failure;
 mod man;
 mod output;
 mod progress;
+mod query;
 mod report;
 mod rules;
 mod serve;

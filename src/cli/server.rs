@@ -230,7 +230,9 @@ fn token_of_file(path: &Path) -> Result<String, Failure> {
 fn problem(body: &[u8]) -> Option<String> {
     let document: Value = serde_json::from_slice(body).ok()?;
     let text = |key: &str| document.get(key).and_then(Value::as_str);
-    let mut said = text("detail").or_else(|| text("title"))?.to_owned();
+    let said = text("detail").or_else(|| text("title"));
+    // As Prometheus tells it.
+    let mut said = said.or_else(|| text("error"))?.to_owned();
     let errors = document.get("errors").and_then(Value::as_array);
     for error in errors.into_iter().flatten() {
         let part = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();

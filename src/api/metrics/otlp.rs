@@ -13,7 +13,7 @@ use crate::{
     api::{
         access::BoundAgent,
         body::Payload,
-        context::Edge,
+        context::{Edge, blocking},
         problem::Problem,
         traces::{otlp_answer, otlp_failure, otlp_format},
     },
@@ -61,7 +61,14 @@ async fn take(
     if received.rejected > 0 {
         metrics.reject("malformed", received.rejected);
     }
-    accumulate(edge, bound, &mut received);
+    if !received.deltas.is_empty() {
+        let (edge, bound) = (Arc::clone(edge), bound.clone());
+        received = blocking(move || {
+            accumulate(&edge, &bound, &mut received);
+            Ok(received)
+        })
+        .await?;
+    }
     record(edge, bound, &mut received).await?;
     Ok(received)
 }
@@ -69,9 +76,6 @@ async fn take(
 /// Increments become totals, which are kept since the start of the server.
 fn accumulate(edge: &Edge, bound: &BoundAgent, received: &mut ReceivedMetrics) {
     let deltas = std::mem::take(&mut received.deltas);
-    if deltas.is_empty() {
-        return;
-    }
     let now = edge.now();
     let mut totals = edge.totals.lock();
     for delta in deltas {

@@ -2,7 +2,7 @@
 //!
 //! Source: Prometheus Remote-Write Specifications 1.0 and 2.0.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     extract::{FromRequest, Request, State},
@@ -17,7 +17,7 @@ use crate::{
         BadRemoteWrite, BadSnappy, REMOTE_WRITE_BYTES_MAX, ReceivedMetrics, RemoteWriteVersion,
         parse_remote_write, unsnappy,
     },
-    model::{AgentId, Batch},
+    model::{AgentId, Batch, History, MetricMetadata},
 };
 
 /// Headers of version 2 that say what was written.
@@ -26,6 +26,9 @@ const WRITTEN: [&str; 3] = [
     "x-prometheus-remote-write-histograms-written",
     "x-prometheus-remote-write-exemplars-written",
 ];
+
+/// What the series of a histogram or summary have behind the metric's name.
+const PARTS: [&str; 3] = ["_bucket", "_count", "_sum"];
 
 pub(in crate::api) async fn write(
     State(edge): State<Arc<Edge>>,
@@ -48,7 +51,7 @@ pub(in crate::api) async fn write(
     if received.rejected > 0 {
         metrics.reject("malformed", received.rejected);
     }
-    describe(&mut received);
+    describe(&edge, &mut received).await?;
     let is_others = record(&edge, &bound, &mut received).await?;
     let mut response = if received.rejected == 0 {
         StatusCode::NO_CONTENT.into_response()
@@ -119,19 +122,60 @@ fn refused(error: BadRemoteWrite) -> Problem {
     Problem::new(status, error.to_string())
 }
 
-/// Metadata of version 1 name no series: they go to every agent of the body, or, as senders tell them apart from
-/// samples, to the agent `remote`.
-fn describe(received: &mut ReceivedMetrics) {
+/// Takes metadata of version 1, which name no series and come apart from samples: each goes to the first agent that has
+/// such a metric from a sender like this. What nobody has is left out; senders repeat it every minute.
+async fn describe(edge: &Arc<Edge>, received: &mut ReceivedMetrics) -> Result<(), Problem> {
     let metadata = std::mem::take(&mut received.metadata);
     if metadata.is_empty() {
-        return;
+        return Ok(());
     }
-    if received.parts.is_empty()
-        && let Ok(agent) = AgentId::new("remote")
-    {
-        received.parts.push((agent, Batch::new()));
+    let told = edge.read(move |view| Ok(owners(&*view, metadata))).await?;
+    for (agent, metadata) in told {
+        let known = received.parts.iter_mut().find(|(known, _)| *known == agent);
+        if let Some((_, batch)) = known {
+            batch.metadata.extend(metadata);
+            continue;
+        }
+        let mut batch = Batch::new();
+        batch.metadata = metadata;
+        received.parts.push((agent, batch));
     }
-    for (_, batch) in &mut received.parts {
-        batch.metadata.extend(metadata.iter().cloned());
+    Ok(())
+}
+
+fn owners(
+    history: &dyn History,
+    metadata: Vec<MetricMetadata>,
+) -> Vec<(AgentId, Vec<MetricMetadata>)> {
+    let mut wanted: HashMap<String, MetricMetadata> = metadata
+        .into_iter()
+        .map(|told| (told.name.clone(), told))
+        .collect();
+    let mut told = Vec::new();
+    for agent in history.known_agents() {
+        if wanted.is_empty() {
+            break;
+        }
+        let mut of_agent = Vec::new();
+        for series in history
+            .series(agent, None)
+            .iter()
+            .filter(|s| s.key.is_exact())
+        {
+            let name = series.key.name();
+            let family = PARTS.iter().find_map(|part| name.strip_suffix(part));
+            let names = [Some(name), family].into_iter().flatten();
+            of_agent.extend(names.filter_map(|name| wanted.remove(name)));
+        }
+        if let Some(id) = history.agent_id(agent)
+            && !of_agent.is_empty()
+        {
+            // What is known already is no reason for a commit.
+            let known = history.metadata(agent);
+            of_agent.retain(|new| !known.contains(new));
+            told.push((id, of_agent));
+        }
     }
+    told.retain(|(_, metadata)| !metadata.is_empty());
+    told
 }

@@ -83,7 +83,7 @@ pub struct Accumulated {
     pub batch: Batch,
     /// Increments that were rejected.
     pub rejected: u64,
-    /// Why, each once and with the series: the first [`REASONS_MAX`].
+    /// Why, each once and with the series: the first ten.
     pub reasons: Vec<String>,
 }
 

@@ -80,7 +80,7 @@ impl<'l> OtlpIntake<'l> {
 
     /// Whether the reason of one more rejection is kept. Where in the body it stands is costly to say.
     pub(super) fn keeps_reasons(&self) -> bool {
-        self.intake.received.reasons.len() < super::REASONS_MAX
+        self.intake.received.reasons.len() < super::received::REASONS_MAX
     }
 
     /// Begins with what one resource sent.

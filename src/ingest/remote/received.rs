@@ -4,7 +4,7 @@ use super::exponential::Exponential;
 use crate::model::{AgentId, Batch, MetricMetadata, Timestamp};
 
 /// Reasons that are kept of one body.
-pub const REASONS_MAX: usize = 10;
+pub(super) const REASONS_MAX: usize = 10;
 
 /// What a body of remote write or of OTLP metrics held.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,7 +24,7 @@ pub struct ReceivedMetrics {
     pub exemplars: u64,
     /// Floats and histograms that were rejected while the others are kept.
     pub rejected: u64,
-    /// Why, each once and with the series or metric: the first [`REASONS_MAX`].
+    /// Why, each once and with the series or metric: the first ten.
     pub reasons: Vec<String>,
 }
 

@@ -29,7 +29,7 @@ impl Function {
 }
 
 /// The function of a name.
-pub fn function(name: &str) -> Option<&'static Function> {
+pub(in crate::query) fn function(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
@@ -42,7 +42,7 @@ macro_rules! functions {
         }
 
         /// All functions, by name.
-        pub static FUNCTIONS: &[Function] = &[
+        pub(in crate::query) static FUNCTIONS: &[Function] = &[
             $(Function {
                 id: FunctionId::$id,
                 name: $name,

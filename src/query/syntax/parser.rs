@@ -16,14 +16,14 @@ use super::{
 use crate::model::Matcher;
 
 /// Longest query, in bytes.
-pub const QUERY_BYTES_MAX: usize = 65_536;
+pub(super) const QUERY_BYTES_MAX: usize = 65_536;
 /// Levels of a query's tree; `1 + 1 + 1` has three. What walks trees may recurse this deep;
 /// the parser itself does not recurse.
-pub const DEPTH_MAX: usize = 250;
+pub(super) const DEPTH_MAX: usize = 250;
 /// Operators of a query.
-pub const OPERATORS_MAX: usize = 2_000;
+pub(super) const OPERATORS_MAX: usize = 2_000;
 /// Regular expressions of a query; each may take a megabyte once compiled.
-pub const REGEXES_MAX: usize = 128;
+pub(super) const REGEXES_MAX: usize = 128;
 
 /// Reads an expression.
 ///
