@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime};
 use serde::Deserialize;
 use toml::{Spanned, value::Datetime};
 
-use super::{Glob, Span, Timestamp, TokenUsage, genai};
+use super::{AttributeValue, Glob, Span, Timestamp, TokenUsage, genai, own_attributes};
 
 /// The table that comes with longwatch.
 const BUILT_IN: &str = include_str!("prices.toml");
@@ -199,6 +199,10 @@ pub fn price(spans: &mut [Span], table: &PriceTable) {
         let at = Timestamp::from_millis(span.start_ns.div_euclid(1_000_000));
         usage.cost = genai::model_of(span)
             .and_then(|model| table.cost_by(genai::provider_of(span), model, at, &usage));
+        if usage.cost.is_some() {
+            let version = AttributeValue::Text(table.version.as_str().into());
+            span.attributes.set(own_attributes::PRICES, version);
+        }
         span.usage = Some(usage);
     }
 }

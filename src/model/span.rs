@@ -173,6 +173,8 @@ pub mod own_attributes {
     pub const STATUS: &str = "longwatch.status";
     /// In OTLP: the agent, where nothing else of the span names it.
     pub const AGENT: &str = "longwatch.agent_id";
+    /// The version of the table of prices that the cost was worked out by.
+    pub const PRICES: &str = "longwatch.prices";
 }
 
 /// Value of an attribute, as OpenTelemetry has them.

@@ -303,3 +303,40 @@ async fn tls_works_end_to_end() {
         assert!(ran.err.contains(key), "{key}: {}", ran.err);
     }
 }
+
+/// A token that is bound to one agent neither ends nor takes over what another has begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_spans_of_others_are_left_alone() {
+    // On loopback everybody may do everything.
+    let flags = ["--listen", "0.0.0.0:0", "--tokens-file", "tokens.toml"];
+    let server = Server::within(with_tokens(), QUIET, &flags);
+    let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let send = async |path: &str, token: &str, body: serde_json::Value| {
+        let request = server.client.post(server.url(path)).bearer_auth(token);
+        let request = request.header("content-type", "application/json");
+        Answer::of(request.body(body.to_string())).await
+    };
+    let spans = format!("/api/v1/traces/{trace}/spans");
+    let begun = json!({"operation": "plan", "agent_id": "other", "span_id": span});
+    send(&spans, INGEST, begun).await.expect(201);
+    let of_span = |call: &str| format!("{spans}/{span}/{call}");
+    send(&of_span("finish"), BOUND, json!({})).await.expect(403);
+    let log = json!({"message": "hello"});
+    send(&of_span("logs"), BOUND, log).await.expect(403);
+    let forged = json!({"resourceSpans": [{
+        "resource": {"attributes": [{"key": "gen_ai.agent.name", "value": {"stringValue": "a7"}}]},
+        "scopeSpans": [{"spans": [{
+            "traceId": trace, "spanId": span, "name": "forged",
+            "startTimeUnixNano": "1", "endTimeUnixNano": "2",
+        }]}],
+    }]});
+    let told = send("/v1/traces", BOUND, forged).await.expect(200).json();
+    assert_eq!(told["partialSuccess"]["rejectedSpans"], "1", "{told}");
+    let open = ask(&server, "GET", "/api/v1/spans/open", Some(READ)).await;
+    let open = open.expect(200).json();
+    assert_eq!(open["spans"][0]["agent_id"], "other", "{open}");
+    assert_eq!(open["spans"][0]["operation"], "plan", "{open}");
+    send(&of_span("finish"), INGEST, json!({}))
+        .await
+        .expect(200);
+}

@@ -108,8 +108,9 @@ fn seeds_are_good_documents() {
         codec::{Block, WalRecord, values},
         config::{TargetLimits, parse_rules, parse_targets},
         ingest::{
-            SpanLimits, decompress, parse_otlp_json, parse_otlp_protobuf, parse_push, parse_scrape,
-            parse_zipkin,
+            AgentRule, RemoteWriteVersion, SpanLimits, decompress, parse_otlp_json,
+            parse_otlp_metrics_json, parse_otlp_metrics_protobuf, parse_otlp_protobuf, parse_push,
+            parse_remote_write, parse_scrape, parse_zipkin,
         },
         model::{Limits, Timestamp},
     };
@@ -155,6 +156,30 @@ fn seeds_are_good_documents() {
         let spans = spans.unwrap();
         assert_eq!((spans.spans.len(), spans.rejected, spans.cut), (3, 0, 0));
     }
+    let rule = AgentRule::default();
+    for received in [
+        parse_remote_write(
+            RemoteWriteVersion::V1,
+            &seed("remote_write"),
+            &rule,
+            &limits,
+        )
+        .map_err(|error| error.to_string()),
+        parse_otlp_metrics_json(&seed("otlp_metrics_json"), &rule, &limits)
+            .map_err(|error| error.to_string()),
+        parse_otlp_metrics_protobuf(&seed("otlp_metrics_protobuf"), &rule, &limits)
+            .map_err(|error| error.to_string()),
+    ] {
+        let received = received.unwrap();
+        assert!(
+            received.samples > 1 && received.rejected == 0,
+            "{received:?}"
+        );
+    }
+    let promql = String::from_utf8(seed("promql")).unwrap();
+    longwatch::query::parse(&promql).unwrap();
+    // Columns of three spans, the count first.
+    assert_eq!(seed("span_blocks").first(), Some(&3));
     // 300 values of a counter, entropy coded.
     let column = seed("columns");
     assert_eq!(column[..2], 300_u16.to_le_bytes());

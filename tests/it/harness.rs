@@ -15,23 +15,29 @@ use std::path::Path;
 use longwatch::{
     alerts::{Facts, TEXT_BYTES_MAX, fill, read_rule},
     codec::{
-        Block, Effort, SERIES_SAMPLES_MAX, SeriesColumns, WalRecord, WalWriter, encode_block,
-        values, varint,
+        Block, Effort, SERIES_SAMPLES_MAX, SeriesColumns, WalRecord, WalWriter, decode_spans,
+        encode_block, encode_spans, values, varint,
     },
     config::{Origin, TargetLimits, parse_rules, parse_targets},
     ingest::{
-        BodyError, Parsed, ROW_ERRORS_MAX, Received, SPAN_ERRORS_MAX, SpanLimits, decompress,
-        parse_jaeger_json, parse_otlp_json, parse_otlp_protobuf, parse_push, parse_scrape,
-        parse_zipkin, resolve_agents, to_jaeger_json, to_otlp_json, to_otlp_protobuf,
+        Accumulator, AgentRule, BodyError, Parsed, ROW_ERRORS_MAX, Received, ReceivedMetrics,
+        RemoteWriteVersion, SPAN_ERRORS_MAX, SpanLimits, decompress, parse_jaeger_json,
+        parse_otlp_json, parse_otlp_metrics_json, parse_otlp_metrics_protobuf, parse_otlp_protobuf,
+        parse_push, parse_remote_write, parse_scrape, parse_zipkin, resolve_agents, to_jaeger_json,
+        to_otlp_json, to_otlp_protobuf, unsnappy,
     },
-    model::{AgentId, Limits, SeriesKey, SeriesNo, Span, Timestamp},
+    model::{
+        AgentId, AgentNo, Limits, Matcher, ReadError, SeriesKey, SeriesNo, Span, Timestamp, Visit,
+        Window,
+    },
+    query::{QueryLimits, QueryRange, Question, Selected, Source, answer, parse, pretty, to_json},
 };
 
 /// What must hold of some bytes; panics where it does not.
 pub(crate) type Harness = fn(&[u8]);
 
 /// Every harness by its name.
-pub(crate) const HARNESSES: [(&str, Harness); 14] = [
+pub(crate) const HARNESSES: [(&str, Harness); 19] = [
     ("exposition_text", exposition_text),
     ("openmetrics", openmetrics),
     ("json_scrape", json_scrape),
@@ -46,6 +52,11 @@ pub(crate) const HARNESSES: [(&str, Harness); 14] = [
     ("otlp_protobuf", otlp_protobuf),
     ("otlp_json", otlp_json),
     ("zipkin", zipkin),
+    ("span_blocks", span_blocks),
+    ("remote_write", remote_write),
+    ("otlp_metrics_protobuf", otlp_metrics_protobuf),
+    ("otlp_metrics_json", otlp_metrics_json),
+    ("promql", promql),
 ];
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -291,6 +302,122 @@ fn shown(spans: &[Span]) -> Vec<String> {
     let mut shown: Vec<_> = spans.iter().map(|span| format!("{span:?}")).collect();
     shown.sort_unstable();
     shown
+}
+
+/// Columns of a block of spans, before they are compressed.
+pub(crate) fn span_blocks(plain: &[u8]) {
+    let agent = AgentId::new("a").unwrap_or_else(|error| panic!("{error}"));
+    let packed = zstd::bulk::compress(plain, 1).unwrap_or_else(|error| panic!("{error}"));
+    let mut body = vec![1];
+    varint::put_u64(&mut body, plain.len() as u64);
+    body.extend(packed);
+    let checksum = crc32c::crc32c(&body);
+    body.extend(checksum.to_le_bytes());
+    let Ok(spans) = decode_spans(&body, &agent) else {
+        return;
+    };
+    if spans.is_empty() {
+        return;
+    }
+    let (_, again) = encode_spans(&spans.iter().collect::<Vec<_>>(), 1);
+    let again = decode_spans(&again, &agent).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(shown(&again), shown(&spans));
+}
+
+/// Both versions of remote write, decompressed and not.
+pub(crate) fn remote_write(body: &[u8]) {
+    let _ = unsnappy(body, 1 << 20);
+    for version in [RemoteWriteVersion::V1, RemoteWriteVersion::V2] {
+        let read = parse_remote_write(version, body, &AgentRule::default(), &Limits::default());
+        if let Ok(received) = read {
+            check_metrics(&received);
+        }
+    }
+}
+
+/// Metrics of OTLP in protobuf.
+pub(crate) fn otlp_metrics_protobuf(body: &[u8]) {
+    let read = parse_otlp_metrics_protobuf(body, &AgentRule::default(), &Limits::default());
+    if let Ok(received) = read {
+        check_metrics(&received);
+    }
+}
+
+/// Metrics of OTLP in JSON.
+pub(crate) fn otlp_metrics_json(body: &[u8]) {
+    let read = parse_otlp_metrics_json(body, &AgentRule::default(), &Limits::default());
+    if let Ok(received) = read {
+        check_metrics(&received);
+    }
+}
+
+/// Series of what is taken have canonical keys whose labels are their sender's.
+fn check_metrics(received: &ReceivedMetrics) {
+    let mut totals = Accumulator::new(1_000);
+    let sums = received
+        .deltas
+        .iter()
+        .map(|deltas| totals.add(deltas, NOW).batch);
+    let sums: Vec<_> = sums.collect();
+    for batch in received.parts.iter().map(|(_, batch)| batch).chain(&sums) {
+        for row in batch.rows() {
+            let key = SeriesKey::from_bytes(batch.key(row));
+            assert!(key.is_some_and(|key| key.is_exact()));
+        }
+    }
+}
+
+/// A source without series.
+struct Nothing;
+
+impl Source for Nothing {
+    fn select(&self, _: &[Matcher], _: Window) -> Result<Vec<Selected>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    fn scan(
+        &self,
+        _: AgentNo,
+        _: &[SeriesNo],
+        _: Window,
+        _: &mut Visit<'_>,
+    ) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
+
+/// An expression: what is read prints as what reads the same, and has an answer or an error.
+pub(crate) fn promql(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    let Ok(expression) = parse(text) else {
+        return;
+    };
+    let printed = expression.to_string();
+    for again in [printed.clone(), pretty(&expression)] {
+        // What is written out may be longer than a query may be.
+        if let Ok(again) = parse(&again) {
+            assert_eq!(again.to_string(), printed);
+        } else {
+            assert!(again.len() > text.len(), "{again}");
+        }
+    }
+    let _ = to_json(&expression);
+    let range = QueryRange::Steps {
+        start_ms: 0,
+        end_ms: 10_000,
+        step_ms: 5_000,
+    };
+    let question = Question {
+        limits: QueryLimits {
+            max_samples: 10_000,
+            max_memory: 1 << 20,
+            ..QueryLimits::default()
+        },
+        ..Question::new(text, range)
+    };
+    let _ = answer(&Nothing, &question);
 }
 
 /// Number, times and bits of the values of a series.

@@ -27,6 +27,7 @@ mod lifecycle;
 mod notifications;
 mod offline;
 mod processes;
+mod prometheus;
 mod promqltest;
 mod push;
 mod receiver;

@@ -18,7 +18,7 @@ use crate::{
     ingest::{to_jaeger_json, to_otlp_json},
     model::{AgentStatus, History, Span, Timestamp, TraceId},
     report,
-    traces::{self, AnalysisError, WaterfallOptions},
+    traces::{self, AnalysisError, Detector, OpenState, WaterfallOptions},
 };
 
 /// How a trace is shown.
@@ -157,10 +157,28 @@ pub(super) fn open_status(view: &dyn History, span: &Span, now: Timestamp) -> St
     }
     let agent = view.agent(&span.agent, now);
     let verdict = agent.and_then(|agent| report::agent_status(view, &agent, now).ok());
-    match verdict.map(|verdict| verdict.status) {
-        Some(AgentStatus::Unhealthy | AgentStatus::Stale) => "lost".to_owned(),
-        _ => "open".to_owned(),
-    }
+    let state = match verdict.map(|verdict| verdict.status) {
+        Some(AgentStatus::Unhealthy | AgentStatus::Stale) => OpenState::Lost,
+        _ if is_stalled(view, span) => OpenState::Stalled,
+        _ => OpenState::Open,
+    };
+    state.as_str().to_owned()
+}
+
+/// Whether the detector of stalled work has an open alert that names the span: it knows how long work of its kind takes,
+/// and its settings.
+fn is_stalled(view: &dyn History, span: &Span) -> bool {
+    let name = Detector::SilentStall.alert_name();
+    let trace = span.trace_id.to_string();
+    let book = view.book();
+    let mut alerts = book.open.values().flatten().filter(|alert| {
+        alert.name == name && alert.labels.iter().any(|(_, value)| *value == trace)
+    });
+    alerts.any(|alert| {
+        let evidence = view.evidence(alert).unwrap_or_default();
+        let mut spans = evidence.iter().flat_map(|evidence| &evidence.spans);
+        spans.any(|shown| (shown.trace_id, shown.span_id) == (span.trace_id, span.span_id))
+    })
 }
 
 /// No such trace, in the words of the document that longwatch follows.

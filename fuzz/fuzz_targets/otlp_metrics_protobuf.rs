@@ -1,0 +1,7 @@
+//! Metrics of OTLP, from arbitrary protobuf.
+#![no_main]
+
+#[path = "../../tests/it/harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| harness::otlp_metrics_protobuf(bytes));
