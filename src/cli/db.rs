@@ -16,6 +16,7 @@ use super::{
     output::{self, NewFile, printable},
     progress::Progress,
     server::{Server, TokenArgs, converse},
+    transfer::{Export, Import},
 };
 use crate::{
     model::{Timestamp, parse_duration_ms},
@@ -30,6 +31,8 @@ pub(super) enum Db {
     Verify(Verify),
     Snapshot(Snapshot),
     Compact(Compact),
+    Export(Export),
+    Import(Import),
 }
 
 impl Db {
@@ -40,6 +43,8 @@ impl Db {
             Self::Verify(verify) => verify.run(),
             Self::Snapshot(snapshot) => snapshot.run(),
             Self::Compact(compact) => compact.run(),
+            Self::Export(export) => export.run(),
+            Self::Import(import) => import.run(),
         }
     }
 }

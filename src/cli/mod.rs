@@ -18,6 +18,7 @@ mod rules;
 mod serve;
 mod server;
 mod traces;
+mod transfer;
 mod window;
 
 pub use command::run;

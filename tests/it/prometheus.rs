@@ -397,3 +397,68 @@ async fn the_compliance_suites_queries_are_understood() {
         );
     }
 }
+
+/// Out of one file, into another and into a server: what PromQL sees stays the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn series_are_exported_and_imported() {
+    let mut server = Server::with(QUIET, &[]);
+    let now = now_ms() / 1000 * 1000;
+    let (a, b) = (requests("/a\"\n"), requests("/b"));
+    let samples: Vec<(i64, f64)> = (0..50)
+        .map(|i| (now - i * 1000, i as f64 / 7.0))
+        .rev()
+        .collect();
+    write(
+        &server,
+        &[(&a, &samples), (&b, &[(now - 500, f64::INFINITY)])],
+    )
+    .await
+    .expect(204);
+    server
+        .push("a7", &json!([{"name": "depth", "value": 3}]))
+        .await;
+    let expression = "last_over_time({job=~\".+\",agent_id!=\"longwatch\"}[1h]) or sum_over_time(requests_total[1h])";
+    let at = format!("{}", now / 1000 + 1);
+    server.kill();
+    let db = server.db();
+    let db = db.to_str().unwrap();
+    let ask_file = |file: &str| {
+        server
+            .run(&["query", expression, "--at", &at, "--db", file])
+            .ok()
+    };
+    let expected = ask_file(db);
+    assert!(!expected.is_empty());
+    for (format, name) in [("openmetrics", "all.om"), ("jsonl", "all.jsonl")] {
+        let selector = "{job=~\".+\",agent_id!=\"longwatch\"}";
+        let exported = server.run(&["db", "export", db, "--format", format, "--match", selector]);
+        let text = exported.ok();
+        fs::write(server.folder().join(name), &text).unwrap();
+        let other = format!("{name}.redb");
+        let imported = server.run(&["db", "import", name, "--db", &other]).ok();
+        let told = String::from_utf8(imported).unwrap();
+        assert!(told.ends_with(" samples taken in, 0 refused\n"), "{told}");
+        assert_eq!(
+            String::from_utf8(ask_file(&other)).unwrap(),
+            String::from_utf8(expected.clone()).unwrap()
+        );
+        // Once more changes nothing.
+        server.run(&["db", "import", name, "--db", &other]).ok();
+        assert_eq!(ask_file(&other), expected);
+        let fresh = Server::with(QUIET, &[]);
+        server
+            .run(&["db", "import", name, "--url", &fresh.url("")])
+            .ok();
+        let online = server.run(&["query", expression, "--at", &at, "--url", &fresh.url("")]);
+        assert_eq!(online.ok(), expected);
+    }
+    let window = ["--from", &at, "--to", &at];
+    let nothing = server
+        .run(&[&["db", "export", db][..], &window].concat())
+        .ok();
+    assert_eq!(nothing, b"# EOF\n");
+    fs::write(server.folder().join("bad.om"), "up 1 1700000000\nup x\n").unwrap();
+    let bad = server.run(&["db", "import", "bad.om", "--db", "bad.redb"]);
+    assert_eq!(bad.status, Some(1));
+    assert!(bad.err.contains("bad.om: line 2, column 4"), "{}", bad.err);
+}

@@ -141,7 +141,7 @@ fn parse(bytes: &[u8]) -> Result<Received, BodyError> {
 }
 
 /// Settings under which nothing is deleted, and what decides results stays as the file has it: both are the server's.
-fn settings_for(db: &Path) -> Result<store::Settings, Failure> {
+pub(in crate::cli) fn settings_for(db: &Path) -> Result<store::Settings, Failure> {
     const FOR_EVER_MS: i64 = 1_000 * 366 * DAY_MS;
     let mut settings = store::Settings {
         retention_ms: FOR_EVER_MS,

@@ -5,6 +5,8 @@ mod questions;
 mod search;
 mod source;
 
+pub(super) use import::settings_for;
+
 use clap::Subcommand;
 
 use super::{failure::Failure, server::converse};

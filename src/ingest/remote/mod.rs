@@ -7,6 +7,7 @@
 mod agent_rule;
 mod classic;
 mod delta;
+mod dump;
 mod exponential;
 mod intake;
 mod native_histogram;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use agent_rule::{AgentRule, BadAgentRule};
 pub use delta::{Accumulated, Accumulator};
+pub use dump::{DumpReader, put_json_line, put_openmetrics};
 pub use otlp_metrics::parse_otlp_metrics_protobuf;
 pub use otlp_metrics_json::parse_otlp_metrics_json;
 pub use received::{Deltas, ReceivedMetrics};
