@@ -92,6 +92,10 @@ pub(super) fn table() -> Vec<Route> {
     let mut table = vec![
         open("/healthz", care::healthz),
         open("/readyz", care::readyz),
+        // What clients of Prometheus ask to see whether there is one.
+        open("/prometheus/-/healthy", care::healthz),
+        open("/prometheus/-/ready", care::readyz),
+        reading("/prometheus/", &[], prometheus::root),
         reading("/metrics", &[], own_metrics::show),
         reading("/openapi.json", &[], openapi::show),
         reading("/", &[], reports::last_day),

@@ -24,10 +24,9 @@ QUERIES = sys.argv[3] if len(sys.argv) > 3 else None
 STEP = 15
 MINUTES = 75
 
-# What answers differently on purpose, with the reason: Debian's Prometheus is version 2.42, longwatch follows 3.
+# What may answer differently on purpose, with the reason: Debian's Prometheus is version 2.42, longwatch follows 3.
 KNOWN = {
-    # Windows are open on the left since version 3: a sample at the very beginning no longer counts.
-    "left-open windows": ["_over_time", "rate(", "increase(", "delta(", "changes(", "resets(", "deriv(", "predict_linear("],
+    "since version 3 the way to a counter's zero is limited after the gap at the window's beginning": ["rate(", "increase("],
 }
 
 

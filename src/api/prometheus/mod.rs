@@ -19,6 +19,7 @@ use rules::{alerts, rules};
 use status::{build_info, config, flags, runtime_info, tsdb};
 use targets::targets;
 
+pub(super) use status::root;
 pub(super) use table::routes;
 
 use super::parameters::ANY_OTHER;

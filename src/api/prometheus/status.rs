@@ -19,6 +19,11 @@ const TOP: usize = 10;
 /// Grafana take the server for Mimir.
 const SPOKEN_VERSION: &str = "3.5.0";
 
+/// What stands at the base address.
+pub(in crate::api) async fn root() -> &'static str {
+    "longwatch answers as Prometheus does, below /prometheus/api/v1\n"
+}
+
 pub(in crate::api) async fn build_info() -> Success {
     Success::of(&json!({
         "version": SPOKEN_VERSION,

@@ -61,6 +61,7 @@ impl<'a> Message<'a> {
     }
 
     /// The next field, or none at the end.
+    #[inline]
     pub(super) fn field(&mut self) -> Result<Option<Field<'a>>, Damage> {
         if self.next >= self.bytes.len() {
             return Ok(None);
@@ -121,6 +122,7 @@ impl<'a> Message<'a> {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    #[inline]
     fn take(&mut self, length: u64) -> Result<Message<'a>, Damage> {
         let at = self.next;
         let rest = &self.bytes[at..];
