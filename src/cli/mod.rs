@@ -13,6 +13,7 @@ mod man;
 mod output;
 mod progress;
 mod report;
+mod rule_tests;
 mod rules;
 mod serve;
 mod server;

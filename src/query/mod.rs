@@ -15,6 +15,7 @@ mod literal;
 mod notes;
 mod parse_error;
 mod parser;
+mod presence;
 mod selector;
 mod source;
 mod steps;
@@ -29,5 +30,9 @@ pub use answer::{
 };
 pub use budget::{Cancel, QueryLimits};
 pub use error::QueryError;
+pub use expression::{Expression, ValueType};
 pub use notes::Told;
+pub use parse_error::ParseError;
+pub use parser::{parse, parse_metric_selector};
+pub use presence::comparison_as_bool;
 pub use source::{HistorySource, OwnedLabels, Selected, Source};

@@ -139,6 +139,15 @@ impl OwnedLabels {
         }
     }
 
+    /// Names and values, by name.
+    pub fn pairs(&self) -> [(&'static str, &str); 3] {
+        [
+            ("agent_id", &self.agent_id),
+            ("instance", &self.instance),
+            ("job", &self.job),
+        ]
+    }
+
     /// All labels of one of the agent's series. Those that its sender was allowed to set stay as they are.
     pub fn labels_of(&self, info: &SeriesInfo) -> Labels {
         let mut builder = LabelsBuilder::default();
