@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("rules", 5),
     ("ingest", 4),
     ("notify", 4),
+    ("query", 4),
     ("traces", 4),
     ("store", 3),
     ("codec", 2),
