@@ -53,6 +53,9 @@ impl Evaluation {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut arrivals = self.store.arrivals();
         let mut rules = self.store.alerting_changed();
+        let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
+        self.status
+            .send_modify(|status| status.interval_ms = interval_ms);
         let mut evaluator = Evaluator::default();
         let mut recorded = AlertSeries::default();
         let mut revision = 0;

@@ -59,6 +59,9 @@ pub(super) struct Query {
     /// Its step [default: about a hundred steps]
     #[arg(long, value_name = "DURATION", requires = "from")]
     step: Option<String>,
+    /// How far back an instant selector looks [default: 5m, or the server's query.lookback]
+    #[arg(long, value_name = "DURATION")]
+    lookback: Option<String>,
     /// text or json, as Prometheus answers
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
@@ -111,9 +114,19 @@ impl Query {
         })
     }
 
+    fn lookback_ms(&self) -> Result<Option<i64>, Failure> {
+        let read = |text: &String| match parse_duration_ms(text) {
+            Ok(0) => Err(usage("--lookback: must be longer than 0")),
+            Ok(ms) => Ok(ms),
+            Err(error) => Err(usage(format!("--lookback: {error}"))),
+        };
+        self.lookback.as_ref().map(read).transpose()
+    }
+
     fn of_file(&self, db: &Path) -> Result<Value, Failure> {
         let (view, now) = open(db)?;
-        let question = Question::new(&self.expression, self.range(now)?);
+        let mut question = Question::new(&self.expression, self.range(now)?);
+        question.lookback_ms = self.lookback_ms()?.unwrap_or(question.lookback_ms);
         let answered = answer(&HistorySource::new(&*view), &question).map_err(|error| {
             let status = match error {
                 QueryError::Parse(_) | QueryError::Bad(_) => Status::Usage,
@@ -138,6 +151,9 @@ impl Query {
     async fn of_server(&self) -> Result<Value, Failure> {
         let seconds = |ms: i64| Timestamp::from_millis(ms).as_seconds().to_string();
         let mut form = vec![("query", self.expression.clone())];
+        if let Some(ms) = self.lookback_ms()? {
+            form.push(("lookback_delta", seconds(ms)));
+        }
         let path = match self.range(SystemClock.now())? {
             // The server's clock tells its "now".
             QueryRange::At(_) if self.at.is_none() => "query",

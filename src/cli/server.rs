@@ -112,11 +112,21 @@ impl Server {
 
     /// Sends a request with the token; an answer that is no success becomes a failure that says why.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let answer = self.answer(request).await?;
+        self.checked(answer).await
+    }
+
+    /// The answer to a request with the token, whatever it says.
+    pub(super) async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let request = match &self.token {
             Some(token) => request.header(reqwest::header::AUTHORIZATION, token.clone()),
             None => request,
         };
-        let answer = request.send().await.map_err(|e| self.broken(e))?;
+        request.send().await.map_err(|e| self.broken(e))
+    }
+
+    /// An answer that is a success; else a failure that says why.
+    pub(super) async fn checked(&self, answer: Response) -> Result<Response, Failure> {
         if answer.status().is_success() {
             return Ok(answer);
         }

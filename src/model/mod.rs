@@ -62,9 +62,8 @@ pub use read::{
 };
 pub use retention::{RetentionRule, is_contact, rule_of};
 pub use rule::{
-    GroupMember,
-    Aggregate, Condition, FlapDamping, Limit, NoData, Operator, Quorum, Rule, RuleOrigin, Season,
-    SeriesFilter, StoredRule,
+    Aggregate, Condition, FlapDamping, GroupMember, Limit, NoData, Operator, Quorum, Rule,
+    RuleOrigin, Season, SeriesFilter, StoredRule,
 };
 pub use series::{BadSeries, KeyBuilder, SeriesKey};
 pub use span::{

@@ -49,6 +49,22 @@ impl Cancel {
     }
 }
 
+/// Bytes that a step of a subquery takes at least: values of both sides of an operator, and of its result.
+const SUBQUERY_POINT_BYTES: usize = 32;
+
+/// Room for values that a query holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: Arc<AtomicUsize>,
+    amount: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}
+
 /// What a query has used so far; its threads share it.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -57,7 +73,7 @@ pub(super) struct Budget {
     cancel: Cancel,
     samples: AtomicU64,
     series: AtomicUsize,
-    bytes: AtomicUsize,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Budget {
@@ -68,7 +84,7 @@ impl Budget {
             cancel,
             samples: AtomicU64::new(0),
             series: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
+            bytes: Arc::default(),
         }
     }
 
@@ -113,42 +129,32 @@ impl Budget {
         self.check()
     }
 
-    /// Notes that so many values more are held.
-    pub(super) fn hold(&self, values: usize) -> Result<(), QueryError> {
-        let bytes = values.saturating_mul(size_of::<f64>());
+    /// Takes room for so many values; it is given back when the answer is dropped.
+    pub(super) fn hold(&self, values: usize) -> Result<Held, QueryError> {
+        let held = Held {
+            bytes: Arc::clone(&self.bytes),
+            amount: values.saturating_mul(size_of::<f64>()),
+        };
+        let before = self.bytes.fetch_add(held.amount, Ordering::Relaxed);
         let max = self.limits.max_memory;
-        if self
-            .bytes
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes)
-            > max
-        {
+        if before.saturating_add(held.amount) > max {
             return Err(QueryError::Limit {
                 name: "query.max_memory",
                 limit: format!("{max} bytes"),
                 advice: "ask for fewer series, or with a larger step",
             });
         }
-        self.check()
+        self.check()?;
+        Ok(held)
     }
 
-    /// Notes that so many values are held no more.
-    pub(super) fn release(&self, values: usize) {
-        let bytes = values.saturating_mul(size_of::<f64>());
-        let _ = self
-            .bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                Some(held.saturating_sub(bytes))
-            });
-    }
-
-    /// Whether a subquery may have so many steps, which the answer does not show.
+    /// Whether a subquery may have so many steps, which the answer does not show: a few numbers for each must find room.
     pub(super) fn check_subquery_points(&self, points: usize) -> Result<(), QueryError> {
-        let max = self.limits.max_samples;
-        if points as u64 > max {
+        let max = self.limits.max_memory;
+        if points.saturating_mul(SUBQUERY_POINT_BYTES) > max {
             return Err(QueryError::Limit {
-                name: "query.max_samples",
-                limit: max.to_string(),
+                name: "query.max_memory",
+                limit: format!("{max} bytes"),
                 advice: "give the subquery a larger step or a shorter range",
             });
         }

@@ -7,6 +7,8 @@ use crate::model::Timestamp;
 /// What became of evaluations and of the rules directory; `app` fills it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RulesStatus {
+    /// Rules are evaluated so often, in milliseconds.
+    pub interval_ms: u64,
     /// When rules were evaluated last on schedule.
     pub evaluated_at: Option<Timestamp>,
     /// How long that took, in seconds.

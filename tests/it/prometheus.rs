@@ -457,8 +457,11 @@ async fn series_are_exported_and_imported() {
         .run(&[&["db", "export", db][..], &window].concat())
         .ok();
     assert_eq!(nothing, b"# EOF\n");
-    fs::write(server.folder().join("bad.om"), "up 1 1700000000\nup x\n").unwrap();
+    let text = format!("up 1 {}\nup x\n", now / 1000);
+    fs::write(server.folder().join("bad.om"), text).unwrap();
     let bad = server.run(&["db", "import", "bad.om", "--db", "bad.redb"]);
     assert_eq!(bad.status, Some(1));
     assert!(bad.err.contains("bad.om: line 2, column 4"), "{}", bad.err);
+    let told = String::from_utf8(bad.out).unwrap();
+    assert!(told.starts_with("1 samples taken in"), "{told}");
 }

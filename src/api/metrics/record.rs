@@ -70,19 +70,22 @@ fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Noted {
     let now = edge.now();
     let registered = context.store.view().agent(&agent, now);
     let rows = batch.len();
+    // Words about metrics are no sign of life.
+    let is_contact = rows > 0;
     let ledger = &context.ledger;
-    let is_noted = ledger.note(
-        registered.as_ref(),
-        &agent,
-        &context.policy,
-        now,
-        &mut batch,
-    );
+    let is_noted = is_contact
+        && ledger.note(
+            registered.as_ref(),
+            &agent,
+            &context.policy,
+            now,
+            &mut batch,
+        );
     Noted {
         append: Append {
             agent,
             batch,
-            contact: Some(Contact::Push),
+            contact: is_contact.then_some(Contact::Push),
             urgency: Urgency::Prompt,
         },
         is_noted,

@@ -51,7 +51,7 @@ pub(in crate::api) async fn write(
     if received.rejected > 0 {
         metrics.reject("malformed", received.rejected);
     }
-    describe(&edge, &mut received).await?;
+    describe(&edge, &bound, &mut received).await?;
     let is_others = record(&edge, &bound, &mut received).await?;
     let mut response = if received.rejected == 0 {
         StatusCode::NO_CONTENT.into_response()
@@ -124,12 +124,19 @@ fn refused(error: BadRemoteWrite) -> Problem {
 
 /// Takes metadata of version 1, which name no series and come apart from samples: each goes to the first agent that has
 /// such a metric from a sender like this. What nobody has is left out; senders repeat it every minute.
-async fn describe(edge: &Arc<Edge>, received: &mut ReceivedMetrics) -> Result<(), Problem> {
+async fn describe(
+    edge: &Arc<Edge>,
+    bound: &BoundAgent,
+    received: &mut ReceivedMetrics,
+) -> Result<(), Problem> {
     let metadata = std::mem::take(&mut received.metadata);
     if metadata.is_empty() {
         return Ok(());
     }
-    let told = edge.read(move |view| Ok(owners(&*view, metadata))).await?;
+    let bound = bound.clone();
+    let told = edge
+        .read(move |view| Ok(owners(&*view, &bound, metadata)))
+        .await?;
     for (agent, metadata) in told {
         let known = received.parts.iter_mut().find(|(known, _)| *known == agent);
         if let Some((_, batch)) = known {
@@ -145,6 +152,7 @@ async fn describe(edge: &Arc<Edge>, received: &mut ReceivedMetrics) -> Result<()
 
 fn owners(
     history: &dyn History,
+    bound: &BoundAgent,
     metadata: Vec<MetricMetadata>,
 ) -> Vec<(AgentId, Vec<MetricMetadata>)> {
     let mut wanted: HashMap<String, MetricMetadata> = metadata
@@ -156,6 +164,9 @@ fn owners(
         if wanted.is_empty() {
             break;
         }
+        let Some(id) = history.agent_id(agent).filter(|id| bound.allows(id)) else {
+            continue;
+        };
         let mut of_agent = Vec::new();
         for series in history
             .series(agent, None)
@@ -167,9 +178,7 @@ fn owners(
             let names = [Some(name), family].into_iter().flatten();
             of_agent.extend(names.filter_map(|name| wanted.remove(name)));
         }
-        if let Some(id) = history.agent_id(agent)
-            && !of_agent.is_empty()
-        {
+        if !of_agent.is_empty() {
             // What is known already is no reason for a commit.
             let known = history.metadata(agent);
             of_agent.retain(|new| !known.contains(new));

@@ -48,6 +48,12 @@ const MATCH_PARAMETERS: [&str; 5] = ["match[]", "start", "end", "limit", ANY_OTH
 const METADATA_PARAMETERS: [&str; 4] = ["metric", "limit", "limit_per_metric", ANY_OTHER];
 const EXPRESSION_PARAMETERS: [&str; 2] = ["query", ANY_OTHER];
 const EXEMPLAR_PARAMETERS: [&str; 4] = ["query", "start", "end", ANY_OTHER];
-const RULE_PARAMETERS: [&str; 4] = ["type", "rule_name[]", "exclude_alerts", ANY_OTHER];
+const RULE_PARAMETERS: [&str; 5] = [
+    "type",
+    "rule_name[]",
+    "rule_group[]",
+    "exclude_alerts",
+    ANY_OTHER,
+];
 const TARGET_PARAMETERS: [&str; 3] = ["state", "scrapePool", ANY_OTHER];
 const OTHER_PARAMETERS: [&str; 1] = [ANY_OTHER];

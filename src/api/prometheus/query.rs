@@ -61,11 +61,10 @@ pub(in crate::api) async fn range(
 
 async fn answered(edge: &Edge, asked: &Asked, range: QueryRange) -> Result<Success, Failure> {
     let query = asked.query()?;
-    let lookback_ms = asked
-        .duration_ms("lookback_delta")?
-        .unwrap_or(edge.settings.query_lookback_ms);
+    let lookback_ms = asked.duration_ms("lookback_delta")?.filter(|ms| *ms > 0);
+    let lookback_ms = lookback_ms.unwrap_or(edge.settings.query_lookback_ms);
     let mut limits = edge.settings.query_limits.clone();
-    if let Some(ms) = asked.duration_ms("timeout")? {
+    if let Some(ms) = asked.duration_ms("timeout")?.filter(|ms| *ms > 0) {
         limits.timeout_ms = limits.timeout_ms.min(ms.max(0) as u64);
     }
     let limit = asked.limit("limit")?;

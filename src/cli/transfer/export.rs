@@ -16,9 +16,12 @@ use crate::{
         window::{open, read_time},
     },
     ingest::{put_json_line, put_openmetrics},
-    model::{Matcher, Timestamp, Window},
+    model::{Matcher, ReadError, Timestamp, Window},
     query::{HistorySource, Selected, Source, parse_metric_selector},
 };
+
+/// Samples of a line of JSON: readers take a line whole.
+const SAMPLES_OF_A_LINE: usize = 10_000;
 
 /// Write series out, as OpenMetrics text with times or as JSON lines.
 ///
@@ -39,7 +42,7 @@ pub(in crate::cli) struct Export {
     /// Beginning [default: the first sample]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<String>,
-    /// End [default: the last commit]
+    /// End [default: the last sample]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
     /// openmetrics or jsonl
@@ -66,10 +69,10 @@ impl Export {
         };
         let window = Window::closed(
             time("--from", &self.from, Timestamp::MIN)?,
-            time("--to", &self.to, now)?,
+            time("--to", &self.to, Timestamp::MAX)?,
         );
         let source = HistorySource::new(&*view);
-        let failed = |error: crate::model::ReadError| {
+        let failed = |error: ReadError| {
             Failure::new(
                 Status::Database,
                 format!("{}: {error}", self.file.display()),
@@ -137,21 +140,31 @@ impl Text {
         source: &dyn Source,
         series: &Selected,
         window: Window,
-    ) -> Result<(), crate::model::ReadError> {
+    ) -> Result<(), ReadError> {
+        let mut samples: Vec<(i64, f64)> = Vec::new();
         let stored = [(series.agent, series.no)]
             .into_iter()
             .chain(series.others.iter().copied());
         for (agent, no) in stored {
             source.scan(agent, &[no], window, &mut |_, times, values| {
-                if self.is_json {
-                    put_json_line(&mut self.text, &series.labels, times, values);
-                    return;
-                }
-                for (time, value) in times.iter().zip(values) {
-                    let time = Timestamp::from_millis(*time);
-                    put_openmetrics(&mut self.text, &series.labels, time, *value);
-                }
+                samples.extend(times.iter().copied().zip(values.iter().copied()));
             })?;
+        }
+        if !series.others.is_empty() {
+            // Stored more than once: of two samples of one time the first holds, as for a query.
+            samples.sort_by_key(|(time, _)| *time);
+            samples.dedup_by_key(|(time, _)| *time);
+        }
+        for part in samples.chunks(SAMPLES_OF_A_LINE) {
+            if self.is_json {
+                let (times, values): (Vec<i64>, Vec<f64>) = part.iter().copied().unzip();
+                put_json_line(&mut self.text, &series.labels, &times, &values);
+                continue;
+            }
+            for (time, value) in part {
+                let time = Timestamp::from_millis(*time);
+                put_openmetrics(&mut self.text, &series.labels, time, *value);
+            }
         }
         Ok(())
     }

@@ -23,8 +23,12 @@ use crate::{
     telemetry::OwnMetrics,
 };
 
+/// The header of remote write that counts what was kept.
+const SAMPLES_WRITTEN: &str = "x-prometheus-remote-write-samples-written";
+/// Reasons that are told of one part.
+const REASONS_TOLD: usize = 10;
 /// Samples that are written at a time.
-const SAMPLES_AT_ONCE: usize = 50_000;
+const SAMPLES_AT_ONCE: usize = 20_000;
 
 /// Take series in: OpenMetrics text with times, JSON lines as `db export` writes them, or the output of
 /// `promtool tsdb dump`. Samples that are there already are left as they are.
@@ -78,7 +82,6 @@ impl Import {
             .files
             .iter()
             .try_for_each(|file| import(file, &sink, &mut counts));
-        // What was read before a mistake stays.
         let closed = sink.close();
         let Counts { taken, refused } = counts;
         output::print(format!("{taken} samples taken in, {refused} refused\n").as_bytes())?;
@@ -110,14 +113,14 @@ fn import(file: &Path, sink: &Sink, counts: &mut Counts) -> Result<(), Failure> 
         let bytes = input
             .read_line(&mut line)
             .map_err(|e| wrong(e.to_string()))?;
-        if bytes > 0 {
-            reader.line(&line).map_err(|e| wrong(e.to_string()))?;
-            done += bytes as u64;
-        }
-        if reader.len() >= SAMPLES_AT_ONCE || bytes == 0 {
+        done += bytes as u64;
+        let read = reader.line(&line);
+        // What was read before a mistake stays.
+        if reader.len() >= SAMPLES_AT_ONCE || bytes == 0 || read.is_err() {
             sink.put(reader.take(), counts)?;
             progress.at(done, length);
         }
+        read.map_err(|e| wrong(e.to_string()))?;
         if bytes == 0 {
             progress.end();
             return Ok(());
@@ -159,16 +162,24 @@ fn into_file(
     counts: &mut Counts,
 ) -> Result<(), Failure> {
     for (agent, batch) in received.parts {
+        let rows = batch.len() as u64;
         let append = Append {
             agent,
             batch,
             contact: None,
             urgency: Urgency::Prompt,
         };
-        let appended = store
-            .append_blocking(append)
-            .map_err(|error| refused(db, &error))?;
-        for rejected in appended.rejected.iter().take(10) {
+        let appended = match store.append_blocking(append) {
+            Ok(appended) => appended,
+            // There is no room for another agent; the others are not affected.
+            Err(WriteError::Limit(why)) => {
+                output::tell(&why);
+                counts.refused += rows;
+                continue;
+            }
+            Err(error) => return Err(refused(db, &error)),
+        };
+        for rejected in appended.rejected.iter().take(REASONS_TOLD) {
             output::tell(&rejected.reason);
         }
         counts.refused += appended.rejected.len() as u64;
@@ -182,32 +193,55 @@ async fn send(
     received: ReceivedMetrics,
     counts: &mut Counts,
 ) -> Result<(), Failure> {
-    let mut series = Vec::new();
+    let mut series: Vec<(SeriesKey, Vec<i64>, Vec<f64>)> = Vec::new();
     let mut samples = 0;
     for (_, batch) in &received.parts {
         for row in batch.rows() {
-            let Some(key) = SeriesKey::from_bytes(batch.key(row)) else {
-                continue;
-            };
-            series.push((key, [row.time.as_millis()], [row.value]));
-            samples += 1;
+            let key = batch.key(row);
+            if series
+                .last()
+                .is_none_or(|(last, ..)| last.as_bytes() != key)
+                && let Some(key) = SeriesKey::from_bytes(key)
+            {
+                series.push((key, Vec::new(), Vec::new()));
+            }
+            if let Some((_, times, values)) = series.last_mut() {
+                times.push(row.time.as_millis());
+                values.push(row.value);
+                samples += 1;
+            }
         }
     }
     let all = series.iter().map(|(key, times, values)| {
         let mut labels: Vec<(&str, &str)> = vec![(NAME_LABEL, key.name())];
         labels.extend(key.labels());
         labels.sort_unstable();
-        (labels, &times[..], &values[..])
+        (labels, times.as_slice(), values.as_slice())
     });
-    let body = snappy(&write_request_v1(all)).unwrap_or_default();
+    let Some(body) = snappy(&write_request_v1(all)) else {
+        let why = "a part of the dump is too large for a request";
+        return Err(Failure::new(Status::NotHeld, why));
+    };
     let request = server
         .client()
         .post(server.at(&["prometheus", "api", "v1", "write"]))
         .header("content-type", "application/x-protobuf")
         .header("content-encoding", "snappy")
         .body(body);
-    // What a server refuses of a request, it tells with an error, and keeps the rest.
-    server.send(request).await?;
-    counts.taken += samples;
+    let answer = server.answer(request).await?;
+    if answer.status() != reqwest::StatusCode::BAD_REQUEST {
+        server.checked(answer).await?;
+        counts.taken += samples;
+        return Ok(());
+    }
+    // The rest of what the request held was kept.
+    let written = answer.headers().get(SAMPLES_WRITTEN);
+    let written = written.and_then(|count| count.to_str().ok()?.parse::<u64>().ok());
+    let written = written.unwrap_or(0).min(samples);
+    counts.taken += written;
+    counts.refused += samples - written;
+    if let Err(failure) = server.checked(answer).await {
+        failure.tell();
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::{
     windows::{greater, lesser},
 };
 use crate::query::{
+    budget::Held,
     column::{ABSENT, Column, is_absent, present},
     error::QueryError,
     expression::{Aggregate, AggregateOperator, Expression, Place},
@@ -47,23 +48,31 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, QueryError> {
         let grouping = Grouping::of(aggregate);
         let mut groups: Groups<Vec<F>> = Groups::new();
+        let mut held = Vec::new();
+        let words = steps
+            .len()
+            .saturating_mul(size_of::<F>().div_ceil(size_of::<f64>()));
         self.each_column(&aggregate.inner, steps, &mut |column| {
             let labels = grouping.labels_of(&column.labels);
+            if !groups.has(&labels) {
+                held.push(self.budget.hold(words)?);
+            }
             let folds = groups.group(labels, column.drop_name, || vec![F::default(); steps.len()]);
             for (fold, value) in folds.iter_mut().zip(&column.values) {
                 if !is_absent(*value) {
                     fold.add(*value);
                 }
             }
-            self.budget.release(column.values.len());
             Ok(())
         })?;
-        let groups = groups.into_groups().into_iter();
-        let columns = groups.map(|group| {
+        let mut columns = Vec::new();
+        for group in groups.into_groups() {
+            let held = self.budget.hold(steps.len())?;
             let value = |fold: &F| fold.value().map_or(ABSENT, present);
-            group.column(group.members.iter().map(value).collect())
-        });
-        Ok(columns.filter(Column::has_any).collect())
+            columns.push(group.column(group.members.iter().map(value).collect(), held));
+        }
+        columns.retain(Column::has_any);
+        Ok(columns)
     }
 
     fn quantiles(&self, aggregate: &Aggregate, steps: Steps) -> Result<Vec<Column>, QueryError> {
@@ -71,26 +80,35 @@ impl Evaluator<'_> {
         let quantiles = self.scalar(parameter, steps)?;
         self.check_quantiles(quantiles.iter().copied(), parameter.place);
         let grouping = Grouping::of(aggregate);
-        let mut groups: Groups<Vec<Vec<f64>>> = Groups::new();
+        let mut groups: Groups<Vec<Column>> = Groups::new();
         self.each_column(&aggregate.inner, steps, &mut |column| {
             let labels = grouping.labels_of(&column.labels);
-            let members = groups.group(labels, column.drop_name, Vec::new);
-            members.push(column.values);
+            groups
+                .group(labels, column.drop_name, Vec::new)
+                .push(column);
             Ok(())
         })?;
-        let columns = groups.into_groups().into_iter().map(|group| {
-            let at_step = |(at, q): (usize, &f64)| {
-                let values = group.members.iter().filter_map(|values| values.get(at));
-                let mut values: Vec<f64> = values.copied().filter(|v| !is_absent(*v)).collect();
-                if values.is_empty() {
+        let mut columns = Vec::new();
+        for group in groups.into_groups() {
+            let held = self.budget.hold(steps.len())?;
+            let mut values = Vec::with_capacity(steps.len());
+            for (step, q) in quantiles.iter().enumerate() {
+                self.budget.check()?;
+                let there = group
+                    .members
+                    .iter()
+                    .filter_map(|column| column.values.get(step));
+                let mut there: Vec<f64> = there.copied().filter(|v| !is_absent(*v)).collect();
+                values.push(if there.is_empty() {
                     ABSENT
                 } else {
-                    present(quantile(*q, &mut values))
-                }
-            };
-            group.column(quantiles.iter().enumerate().map(at_step).collect())
-        });
-        Ok(columns.filter(Column::has_any).collect())
+                    present(quantile(*q, &mut there))
+                });
+            }
+            columns.push(group.column(values, held));
+        }
+        columns.retain(Column::has_any);
+        Ok(columns)
     }
 
     fn value_counts(&self, aggregate: &Aggregate, steps: Steps) -> Result<Vec<Column>, QueryError> {
@@ -102,7 +120,7 @@ impl Evaluator<'_> {
             )));
         }
         let grouping = Grouping::of(aggregate).and(label);
-        let mut groups: Groups<Vec<f64>> = Groups::new();
+        let mut groups: Groups<(Vec<f64>, Held)> = Groups::new();
         self.each_column(&aggregate.inner, steps, &mut |column| {
             for (at, value) in column.values.iter().enumerate() {
                 if is_absent(*value) {
@@ -110,25 +128,26 @@ impl Evaluator<'_> {
                 }
                 let counted = column.labels.with(label, &show_number(*value));
                 let labels = grouping.labels_of(&counted);
-                let mut is_new = false;
-                let counts = groups.group(labels, column.drop_name, || {
-                    is_new = true;
-                    vec![ABSENT; steps.len()]
-                });
-                if let Some(count) = counts.get_mut(at) {
+                if !groups.has(&labels) {
+                    let held = self.budget.hold(steps.len())?;
+                    let counts = vec![ABSENT; steps.len()];
+                    groups.group(labels.clone(), column.drop_name, || (counts, held));
+                }
+                let counts = groups
+                    .known(&labels)
+                    .and_then(|(counts, _)| counts.get_mut(at));
+                if let Some(count) = counts {
                     *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
                 }
-                if is_new {
-                    self.budget.hold(steps.len())?;
-                }
             }
-            self.budget.release(column.values.len());
             Ok(())
         })?;
         let groups = groups.into_groups().into_iter();
-        Ok(groups
-            .map(|group| group.column(group.members.clone()))
-            .collect())
+        let columns = groups.map(|group| {
+            let (values, held) = group.members;
+            Column::new(group.labels, group.drop_name, values, held)
+        });
+        Ok(columns.collect())
     }
 }
 

@@ -78,13 +78,11 @@ impl Evaluator<'_> {
                 meet(met, column, partners)?;
             }
             for partner in partners {
-                let values = paired(binary, column, partner, is_swapped);
-                self.budget.hold(values.len())?;
-                let result = Column {
-                    labels: labels_of_result(binary, &column.labels, &partner.labels),
-                    drop_name: binary.returns_bool || column.drop_name,
-                    values,
-                };
+                let result = self.column(
+                    labels_of_result(binary, &column.labels, &partner.labels),
+                    binary.returns_bool || column.drop_name,
+                    paired(binary, column, partner, is_swapped),
+                )?;
                 if result.has_any() {
                     results.push(result);
                 }

@@ -1,6 +1,6 @@
 //! Calls of functions over instant vectors and scalars.
 
-use super::{Evaluator, calendar, spread, unexpected};
+use super::{Evaluator, calendar, unexpected};
 use crate::{
     model::{Labels, MatchOperator, Matcher, NAME_LABEL},
     query::{
@@ -60,15 +60,12 @@ impl Evaluator<'_> {
             }
             (FunctionId::VectorOf, [scalar]) => {
                 let values = self.scalar(scalar, steps)?;
-                vec![unlabelled(values.into_iter().map(present).collect())]
+                let values = values.into_iter().map(present).collect();
+                vec![self.column(Labels::default(), false, values)?]
             }
             (FunctionId::Absent, [vector]) => {
                 let columns = self.vector(vector, steps)?;
-                absent(
-                    columns.iter().map(|column| &column.values),
-                    labels_of_absent(vector),
-                    steps,
-                )
+                self.absent(&columns, labels_of_absent(vector), steps)?
             }
             (FunctionId::AbsentOverTime, [matrix]) => self.absent_over_time(matrix, steps)?,
             (FunctionId::Timestamp, [vector]) => self.timestamps(vector, steps)?,
@@ -85,7 +82,7 @@ impl Evaluator<'_> {
             ) => {
                 let columns = match arguments {
                     [vector] => self.vector(vector, steps)?,
-                    _ => vec![unlabelled(seconds().collect())],
+                    _ => vec![self.column(Labels::default(), false, seconds().collect())?],
                 };
                 mapped(columns, |value| calendar::of_seconds(function.id, value))
             }
@@ -168,20 +165,35 @@ impl Evaluator<'_> {
             return Ok(columns);
         };
         let mut columns = Vec::new();
-        self.each_newest(
-            selector,
-            steps,
-            &|time, _| time as f64 / 1000.0,
-            &mut |labels, values| {
-                columns.push(Column {
-                    labels,
-                    drop_name: true,
-                    values,
-                });
-                Ok(())
-            },
-        )?;
+        let tell = |time: i64, _: f64| time as f64 / 1000.0;
+        self.each_newest(selector, steps, &tell, true, &mut |column| {
+            columns.push(column);
+            Ok(())
+        })?;
         Ok(columns)
+    }
+
+    /// One at the steps at which no column has a value.
+    fn absent(
+        &self,
+        columns: &[Column],
+        labels: Labels,
+        steps: Steps,
+    ) -> Result<Vec<Column>, QueryError> {
+        let mut values = vec![1.0; steps.len()];
+        for column in columns {
+            for (value, found) in values.iter_mut().zip(&column.values) {
+                if !is_absent(*found) {
+                    *value = ABSENT;
+                }
+            }
+        }
+        let column = self.column(labels, false, values)?;
+        Ok(if column.has_any() {
+            vec![column]
+        } else {
+            Vec::new()
+        })
     }
 
     fn absent_over_time(
@@ -197,11 +209,7 @@ impl Evaluator<'_> {
             columns.push(column);
             Ok(())
         })?;
-        Ok(absent(
-            columns.iter().map(|column| &column.values),
-            labels_of_absent(matrix),
-            steps,
-        ))
+        self.absent(&columns, labels_of_absent(matrix), steps)
     }
 
     fn clamped(
@@ -332,46 +340,12 @@ impl Evaluator<'_> {
     }
 }
 
-fn unlabelled(values: Vec<f64>) -> Column {
-    Column {
-        labels: Labels::default(),
-        drop_name: false,
-        values,
-    }
-}
-
 fn mapped(columns: Vec<Column>, change: impl Fn(f64) -> f64) -> Vec<Column> {
     let changed = columns.into_iter().map(|mut column| {
         column.drop_name = true;
         column.map(&change)
     });
     changed.collect()
-}
-
-/// One where no column has a value.
-fn absent<'c>(
-    columns: impl Iterator<Item = &'c Vec<f64>>,
-    labels: Labels,
-    steps: Steps,
-) -> Vec<Column> {
-    let mut values = vec![1.0; steps.len()];
-    for column in columns {
-        for (value, found) in values.iter_mut().zip(spread(column.clone(), steps)) {
-            if !is_absent(found) {
-                *value = ABSENT;
-            }
-        }
-    }
-    let column = Column {
-        labels,
-        drop_name: false,
-        values,
-    };
-    if column.has_any() {
-        vec![column]
-    } else {
-        Vec::new()
-    }
 }
 
 /// Labels that a missing series would have: those that the selector gives exactly and once.

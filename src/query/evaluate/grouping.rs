@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     model::{Labels, NAME_LABEL},
-    query::{column::Column, expression::Aggregate},
+    query::{budget::Held, column::Column, expression::Aggregate},
 };
 
 /// `by (...)` or `without (...)`.
@@ -56,12 +56,8 @@ pub(super) struct Group<T> {
 
 impl<T> Group<T> {
     /// The group's column.
-    pub(super) fn column(&self, values: Vec<f64>) -> Column {
-        Column {
-            labels: self.labels.clone(),
-            drop_name: self.drop_name,
-            values,
-        }
+    pub(super) fn column(&self, values: Vec<f64>, held: Held) -> Column {
+        Column::new(self.labels.clone(), self.drop_name, values, held)
     }
 }
 
@@ -92,6 +88,17 @@ impl<T> Groups<T> {
         let group = &mut self.groups[at];
         group.drop_name |= drop_name;
         &mut group.members
+    }
+
+    /// Whether there is a group of these labels.
+    pub(super) fn has(&self, labels: &Labels) -> bool {
+        self.found.contains_key(labels)
+    }
+
+    /// The group of these labels, if there is one.
+    pub(super) fn known(&mut self, labels: &Labels) -> Option<&mut T> {
+        let at = *self.found.get(labels)?;
+        self.groups.get_mut(at).map(|group| &mut group.members)
     }
 
     pub(super) fn into_groups(self) -> Vec<Group<T>> {

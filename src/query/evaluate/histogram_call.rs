@@ -17,7 +17,7 @@ use crate::query::{
 const BOUND_LABEL: &str = "le";
 
 /// The buckets of one histogram: bounds and counts at every step.
-type Buckets = Vec<(f64, Vec<f64>)>;
+type Buckets = Vec<(f64, Column)>;
 
 impl Evaluator<'_> {
     pub(super) fn histogram_quantile(
@@ -101,23 +101,29 @@ impl Evaluator<'_> {
             };
             let labels = column.labels.with(BOUND_LABEL, "");
             let buckets = histograms.group(labels, true, Vec::new);
-            buckets.push((bound, column.values));
+            buckets.push((bound, column));
         }
-        let columns = histograms.into_groups().into_iter().map(|histogram| {
-            let at_step = |step: usize| {
-                let buckets = histogram.members.iter().map(|(bound, counts)| Bucket {
+        let mut columns = Vec::new();
+        for histogram in histograms.into_groups() {
+            let held = self.budget.hold(steps.len())?;
+            let mut values = Vec::with_capacity(steps.len());
+            for step in 0..steps.len() {
+                self.budget.check()?;
+                let buckets = histogram.members.iter().map(|(bound, column)| Bucket {
                     bound: *bound,
-                    count: counts.get(step).copied().unwrap_or(ABSENT),
+                    count: column.values.get(step).copied().unwrap_or(ABSENT),
                 });
                 let buckets: Vec<Bucket> = buckets.filter(|b| !is_absent(b.count)).collect();
-                if buckets.is_empty() {
-                    return ABSENT;
-                }
-                present(value_of(histogram.labels.name(), step, buckets))
-            };
-            histogram.column((0..steps.len()).map(at_step).collect())
-        });
-        Ok(columns.filter(Column::has_any).collect())
+                values.push(if buckets.is_empty() {
+                    ABSENT
+                } else {
+                    present(value_of(histogram.labels.name(), step, buckets))
+                });
+            }
+            columns.push(histogram.column(values, held));
+        }
+        columns.retain(Column::has_any);
+        Ok(columns)
     }
 
     fn bound_of(&self, column: &Column, place: Place) -> Option<f64> {

@@ -22,7 +22,7 @@ mod windows;
 use crate::model::Labels;
 
 use super::{
-    budget::Budget,
+    budget::{Budget, Held},
     column::{Column, Values},
     error::QueryError,
     expression::{At, Expression, Moment, Node},
@@ -91,11 +91,7 @@ impl Evaluator<'_> {
     fn columns_of_any(&self, asked: &Expression, steps: Steps) -> Result<Vec<Column>, QueryError> {
         match self.values(asked, steps)? {
             Values::Vector(columns) => Ok(columns),
-            Values::Scalar(values) => Ok(vec![Column {
-                labels: Labels::default(),
-                drop_name: false,
-                values,
-            }]),
+            Values::Scalar(values) => Ok(vec![self.column(Labels::default(), false, values)?]),
             Values::Text(_) => Err(unexpected("instant vector")),
         }
     }
@@ -105,6 +101,39 @@ impl Evaluator<'_> {
         match self.values(asked, steps)? {
             Values::Scalar(numbers) => Ok(numbers),
             Values::Vector(_) | Values::Text(_) => Err(unexpected("scalar")),
+        }
+    }
+
+    /// A column with room for its values.
+    fn column(
+        &self,
+        labels: Labels,
+        drop_name: bool,
+        values: Vec<f64>,
+    ) -> Result<Column, QueryError> {
+        let held = self.budget.hold(values.len())?;
+        Ok(Column::new(labels, drop_name, values, held))
+    }
+
+    /// A column out of values that hold for every step, or of one that holds for all.
+    fn spread_column(
+        &self,
+        labels: Labels,
+        drop_name: bool,
+        (values, held): (Vec<f64>, Held),
+        steps: Steps,
+    ) -> Result<Column, QueryError> {
+        match values.as_slice() {
+            [one] if steps.len() != 1 => {
+                let held = self.budget.hold(steps.len())?;
+                Ok(Column::new(
+                    labels,
+                    drop_name,
+                    vec![*one; steps.len()],
+                    held,
+                ))
+            }
+            _ => Ok(Column::new(labels, drop_name, values, held)),
         }
     }
 
@@ -162,12 +191,4 @@ fn negated(column: Column) -> Column {
 /// The parser checks types; this is for what should not happen.
 fn unexpected(wanted: &str) -> QueryError {
     QueryError::Bad(format!("expected type {wanted}"))
-}
-
-/// One value for each step out of one that holds for all.
-fn spread(values: Vec<f64>, steps: Steps) -> Vec<f64> {
-    match values.as_slice() {
-        [one] if steps.len() != 1 => vec![*one; steps.len()],
-        _ => values,
-    }
 }

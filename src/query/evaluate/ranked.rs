@@ -33,18 +33,25 @@ impl Evaluator<'_> {
             let labels = grouping.labels_of(&column.labels);
             groups.group(labels, false, Vec::new).push(at);
         }
-        let mut picked: Vec<Vec<f64>> = vec![vec![ABSENT; steps.len()]; columns.len()];
+        let mut picked = Vec::with_capacity(columns.len());
+        for _ in &columns {
+            let held = self.budget.hold(steps.len())?;
+            picked.push(Some((vec![ABSENT; steps.len()], held)));
+        }
         // Series in the order of their rank at the last step, which an instant query shows.
         let mut order = Vec::with_capacity(columns.len());
         for group in groups.into_groups() {
             let mut ranked = Vec::new();
             for (step, limit) in limits.iter().enumerate() {
+                self.budget.check()?;
                 let value = |at: &usize| columns[*at].values.get(step).copied().unwrap_or(ABSENT);
                 let of_step = group.members.iter().map(|at| (*at, value(at)));
                 ranked = of_step.filter(|(_, value)| !is_absent(*value)).collect();
                 limit.pick(operator, &mut ranked, |at| &columns[at].labels);
                 for (at, value) in &ranked {
-                    picked[*at][step] = *value;
+                    if let Some((values, _)) = &mut picked[*at] {
+                        values[step] = *value;
+                    }
                 }
             }
             order.extend(ranked.iter().map(|(at, _)| *at));
@@ -52,10 +59,15 @@ impl Evaluator<'_> {
         if steps.len() != 1 {
             order = (0..columns.len()).collect();
         }
-        let result = order.into_iter().map(|at| Column {
-            labels: columns[at].labels.clone(),
-            drop_name: columns[at].drop_name,
-            values: std::mem::take(&mut picked[at]),
+        let result = order.into_iter().filter_map(|at| {
+            let (values, held) = picked[at].take()?;
+            let column = &columns[at];
+            Some(Column::new(
+                column.labels.clone(),
+                column.drop_name,
+                values,
+                held,
+            ))
         });
         Ok(result.filter(Column::has_any).collect())
     }

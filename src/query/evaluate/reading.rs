@@ -9,12 +9,12 @@ use std::{
     thread,
 };
 
-use super::{Evaluator, Sink, spread};
+use super::{Evaluator, Sink};
 use crate::{
     model::{AgentNo, Labels, ReadError, SeriesNo, Window, is_stale_marker},
     query::{
-        budget::Budget,
-        column::{ABSENT, Column, is_absent},
+        budget::{Budget, Held},
+        column::{ABSENT, is_absent},
         error::QueryError,
         expression::Selector,
         source::{Selected, Source},
@@ -28,10 +28,14 @@ const BATCH_SERIES: usize = 512;
 const PARALLEL_SERIES_MIN: usize = 32;
 
 /// Makes a column of a series' samples, stale markers among them; nothing where no step has a value.
-pub(super) type Make<'m> = dyn Fn(&[i64], &[f64]) -> Option<Vec<f64>> + Sync + 'm;
+pub(super) type Make<'m> =
+    dyn Fn(&[i64], &[f64]) -> Result<Option<Vec<f64>>, QueryError> + Sync + 'm;
+
+/// Values with the room that they take.
+type HeldValues = (Vec<f64>, Held);
 
 /// Takes a series with its values.
-pub(super) type Read<'r> = dyn FnMut(Labels, Vec<f64>) -> Result<(), QueryError> + 'r;
+pub(super) type Read<'r> = dyn FnMut(Labels, HeldValues) -> Result<(), QueryError> + 'r;
 
 impl Evaluator<'_> {
     /// The columns of an instant selector: at every step the newest sample that is not too old.
@@ -41,13 +45,7 @@ impl Evaluator<'_> {
         steps: Steps,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
-        self.each_newest(selector, steps, &|_, value| value, &mut |labels, values| {
-            sink(Column {
-                labels,
-                drop_name: false,
-                values,
-            })
-        })
+        self.each_newest(selector, steps, &|_, value| value, false, sink)
     }
 
     /// The same with something else told of the newest samples than their values.
@@ -56,24 +54,29 @@ impl Evaluator<'_> {
         selector: &Selector,
         steps: Steps,
         tell: &(dyn Fn(i64, f64) -> f64 + Sync),
-        read: &mut Read<'_>,
+        drop_name: bool,
+        sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
         let moments = self.moments(selector.moment, steps);
         let lookback = self.lookback_ms;
-        let make = |times: &[i64], values: &[f64]| newest(times, values, moments, lookback, tell);
+        let make =
+            |times: &[i64], values: &[f64]| Ok(newest(times, values, moments, lookback, tell));
+        let window = moments.window(lookback);
         self.each_series(
             selector,
-            moments.window(lookback),
+            window,
+            moments.len(),
             &make,
-            &mut |labels, values| read(labels, spread(values, steps)),
+            &mut |labels, values| sink(self.spread_column(labels, drop_name, values, steps)?),
         )
     }
 
-    /// Reads the samples that a selector finds in a window.
+    /// Reads the samples that a selector finds in a window, of which so many values are made.
     pub(super) fn each_series(
         &self,
         selector: &Selector,
         window: Window,
+        points: usize,
         make: &Make<'_>,
         read: &mut Read<'_>,
     ) -> Result<(), QueryError> {
@@ -83,7 +86,7 @@ impl Evaluator<'_> {
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch_end(rest));
             rest = after;
-            let columns = read_batch(self.source, self.budget, batch, window, make)?;
+            let columns = read_batch(self.source, self.budget, batch, window, (points, make))?;
             for (series, values) in batch.iter().zip(columns) {
                 if let Some(values) = values {
                     read(series.labels.clone(), values)?;
@@ -110,12 +113,12 @@ fn read_batch(
     budget: &Budget,
     batch: &[Selected],
     window: Window,
-    make: &Make<'_>,
-) -> Result<Vec<Option<Vec<f64>>>, QueryError> {
+    make: (usize, &Make<'_>),
+) -> Result<Vec<Option<HeldValues>>, QueryError> {
     let jobs = jobs_of(batch);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(jobs.len());
-    let mut columns: Vec<Option<Vec<f64>>> = vec![None; batch.len()];
+    let mut columns: Vec<Option<HeldValues>> = batch.iter().map(|_| None).collect();
     let read = |job: &Range<usize>| read_job(source, budget, &batch[job.clone()], window, make);
     if threads < 2 || batch.len() < PARALLEL_SERIES_MIN {
         for job in &jobs {
@@ -126,7 +129,7 @@ fn read_batch(
         return Ok(columns);
     }
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Result<Vec<Option<Vec<f64>>>, QueryError>)>> = Mutex::default();
+    let done: Mutex<Vec<(usize, Result<Vec<Option<HeldValues>>, QueryError>)>> = Mutex::default();
     let work = || {
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let values = read(job);
@@ -175,24 +178,26 @@ fn read_job(
     budget: &Budget,
     series: &[Selected],
     window: Window,
-    make: &Make<'_>,
-) -> Result<Vec<Option<Vec<f64>>>, QueryError> {
+    make: (usize, &Make<'_>),
+) -> Result<Vec<Option<HeldValues>>, QueryError> {
     let Some(first) = series.first() else {
         return Ok(Vec::new());
     };
-    let mut columns = vec![None; series.len()];
+    let mut columns: Vec<Option<HeldValues>> = series.iter().map(|_| None).collect();
+    let (points, make) = make;
     let mut failed = Ok(());
     let mut take = |at: usize, times: &[i64], values: &[f64]| {
         if failed.is_err() {
             return;
         }
-        let column = make(times, values);
-        let held = column.as_ref().map_or(0, Vec::len);
-        failed = budget
+        let made = budget
             .add_samples(times.len())
-            .and_then(|()| budget.hold(held));
-        if let Some(place) = columns.get_mut(at) {
-            *place = column;
+            .and_then(|()| budget.hold(points))
+            .and_then(|held| Ok(make(times, values)?.map(|values| (values, held))));
+        match (made, columns.get_mut(at)) {
+            (Ok(made), Some(place)) => *place = made,
+            (Ok(_), None) => {}
+            (Err(error), _) => failed = Err(error),
         }
     };
     if !first.others.is_empty() {
@@ -285,18 +290,15 @@ pub(in crate::query) fn raw_matrix(
         let flat: Vec<f64> = samples
             .flat_map(|(time, value)| [*time as f64, *value])
             .collect();
-        (!flat.is_empty()).then_some(flat)
+        Ok((!flat.is_empty()).then_some(flat))
     };
     let mut found = Vec::new();
-    evaluator.each_series(
-        selector,
-        moments.window(range_ms),
-        &make,
-        &mut |labels, flat| {
-            let samples = flat.chunks_exact(2).map(|pair| (pair[0] as i64, pair[1]));
-            found.push((labels, samples.collect()));
-            Ok(())
-        },
-    )?;
+    let window = moments.window(range_ms);
+    // How many they are is known when they are read; the limit on samples bounds them.
+    evaluator.each_series(selector, window, 0, &make, &mut |labels, (flat, _)| {
+        let samples = flat.chunks_exact(2).map(|pair| (pair[0] as i64, pair[1]));
+        found.push((labels, samples.collect()));
+        Ok(())
+    })?;
     Ok(found)
 }

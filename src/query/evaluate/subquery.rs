@@ -1,9 +1,11 @@
 //! Subqueries: an expression evaluated at steps of its own, whose values are then samples.
 
-use super::Evaluator;
+use super::{Evaluator, label_call::merge_equal};
 use crate::{
     model::Labels,
-    query::{column::is_absent, error::QueryError, expression::Subquery, steps::Steps},
+    query::{
+        budget::Held, column::is_absent, error::QueryError, expression::Subquery, steps::Steps,
+    },
 };
 
 /// Samples that a subquery yields for one series.
@@ -12,6 +14,7 @@ pub(in crate::query) struct SubquerySeries {
     pub(in crate::query) drop_name: bool,
     pub(in crate::query) times: Vec<i64>,
     pub(in crate::query) values: Vec<f64>,
+    _held: Held,
 }
 
 impl Evaluator<'_> {
@@ -35,16 +38,20 @@ impl Evaluator<'_> {
         if steps.len() == 0 {
             return Ok(found);
         }
-        for column in self.columns_of_any(&subquery.inner, steps)? {
+        let columns = self.columns_of_any(&subquery.inner, steps)?;
+        // `a or b` may yield one series in two parts.
+        for column in merge_equal(columns, |column| column.labels.clone())? {
             let samples = steps.iter().zip(&column.values);
             let samples = samples.filter(|(_, value)| !is_absent(**value));
             let (times, values): (Vec<i64>, Vec<f64>) = samples.map(|(t, v)| (t, *v)).unzip();
             self.budget.add_samples(values.len())?;
+            let held = self.budget.hold(values.len().saturating_mul(2))?;
             found.push(SubquerySeries {
                 labels: column.labels,
                 drop_name: column.drop_name,
                 times,
                 values,
+                _held: held,
             });
         }
         Ok(found)

@@ -3,19 +3,22 @@
 use super::{
     Evaluator, Sink,
     resets::{Resets, resets_of},
-    spread,
     windows::{Samples, of_window},
 };
 use crate::{
     model::{Labels, is_stale_marker},
     query::{
-        column::{ABSENT, Column, present},
+        budget::{Budget, Held},
+        column::{ABSENT, present},
         error::QueryError,
         expression::{Expression, Node, Place},
         function::{Function, FunctionId},
         steps::Steps,
     },
 };
+
+/// Samples of windows between two looks at the time and at whether somebody still waits.
+const CHECK_EVERY: usize = 1 << 20;
 
 /// How a function over windows is asked.
 struct Windows<'w> {
@@ -26,6 +29,7 @@ struct Windows<'w> {
     steps: Steps,
     /// The function's scalars, for each step.
     parameters: &'w [Vec<f64>],
+    budget: &'w Budget,
 }
 
 impl Evaluator<'_> {
@@ -59,54 +63,35 @@ impl Evaluator<'_> {
             ends: steps,
             steps,
             parameters: &parameters,
+            budget: self.budget,
         };
-        let mut take = |labels: Labels, values: Vec<f64>| {
+        let mut take = |labels: Labels, dropped: bool, values: (Vec<f64>, Held)| {
             self.note_counter(function.id, &labels, place);
-            sink(Column {
-                labels,
-                drop_name: !keeps_name,
-                values: spread(values, steps),
-            })
+            sink(self.spread_column(labels, dropped || !keeps_name, values, steps)?)
         };
         match matrix {
             Node::Matrix(selector, range_ms) => {
                 windows.range_ms = *range_ms;
-                windows.ends = self.ends(function.id, self.moments(selector.moment, steps), steps);
-                let window = windows.ends.window(*range_ms);
-                self.each_series(
-                    selector,
-                    window,
-                    &|times, values| windows.column(times, values),
-                    &mut take,
-                )
+                windows.ends = windows.ends_for(self.moments(selector.moment, steps));
+                let (window, points) = (windows.ends.window(*range_ms), windows.ends.len());
+                let make = |times: &[i64], values: &[f64]| windows.column(times, values);
+                self.each_series(selector, window, points, &make, &mut |labels, values| {
+                    take(labels, false, values)
+                })
             }
             Node::Subquery(subquery) => {
                 windows.range_ms = subquery.range_ms;
-                windows.ends = self.ends(function.id, self.moments(subquery.moment, steps), steps);
+                windows.ends = windows.ends_for(self.moments(subquery.moment, steps));
                 for series in self.subquery(subquery, windows.ends)? {
-                    let Some(values) = windows.column(&series.times, &series.values) else {
-                        continue;
-                    };
-                    self.budget.hold(values.len())?;
-                    self.note_counter(function.id, &series.labels, place);
-                    sink(Column {
-                        labels: series.labels,
-                        drop_name: !keeps_name || series.drop_name,
-                        values: spread(values, steps),
-                    })?;
+                    let held = self.budget.hold(windows.ends.len())?;
+                    if let Some(values) = windows.column(&series.times, &series.values)? {
+                        take(series.labels, series.drop_name, (values, held))?;
+                    }
                 }
                 Ok(())
             }
             _ => Err(super::unexpected("range vector")),
         }
-    }
-
-    /// A prediction depends on the step even where `@` fixes the window.
-    fn ends(&self, id: FunctionId, ends: Steps, steps: Steps) -> Steps {
-        if ends.len() == 1 && steps.len() > 1 && id == FunctionId::PredictLinear {
-            return Steps::fixed(ends.first(), steps.len());
-        }
-        ends
     }
 
     fn check_parameters(
@@ -165,8 +150,23 @@ impl Evaluator<'_> {
 }
 
 impl Windows<'_> {
+    /// Ends of the windows. What depends on the step, as a prediction does or a parameter that changes, is worked out for
+    /// each of them even where `@` fixes the window.
+    fn ends_for(&self, ends: Steps) -> Steps {
+        let differs = |numbers: &Vec<f64>| {
+            numbers
+                .windows(2)
+                .any(|pair| pair[0].to_bits() != pair[1].to_bits())
+        };
+        let depends = self.id == FunctionId::PredictLinear || self.parameters.iter().any(differs);
+        if ends.len() == 1 && self.steps.len() > 1 && depends {
+            return Steps::fixed(ends.first(), self.steps.len());
+        }
+        ends
+    }
+
     /// What the function makes of each step's window; nothing where no step has a value.
-    fn column(&self, times: &[i64], values: &[f64]) -> Option<Vec<f64>> {
+    fn column(&self, times: &[i64], values: &[f64]) -> Result<Option<Vec<f64>>, QueryError> {
         if values.iter().any(|value| is_stale_marker(*value)) {
             let kept = times.iter().copied().zip(values.iter().copied());
             let (times, values): (Vec<i64>, Vec<f64>) =
@@ -176,7 +176,11 @@ impl Windows<'_> {
         self.column_of_samples(times, values)
     }
 
-    fn column_of_samples(&self, times: &[i64], values: &[f64]) -> Option<Vec<f64>> {
+    fn column_of_samples(
+        &self,
+        times: &[i64],
+        values: &[f64],
+    ) -> Result<Option<Vec<f64>>, QueryError> {
         let needs_resets = matches!(
             self.id,
             FunctionId::Rate | FunctionId::Increase | FunctionId::Resets
@@ -189,6 +193,7 @@ impl Windows<'_> {
         let mut column = vec![ABSENT; self.ends.len()];
         let mut has_any = false;
         let (mut start, mut end) = (0, 0);
+        let mut visited = 0;
         for (at, (place, moment)) in column.iter_mut().zip(self.ends.iter()).enumerate() {
             while times.get(end).is_some_and(|time| *time <= moment) {
                 end += 1;
@@ -208,6 +213,11 @@ impl Windows<'_> {
             else {
                 continue;
             };
+            visited += seen.len();
+            if visited > CHECK_EVERY {
+                visited = 0;
+                self.budget.check()?;
+            }
             let samples = Samples {
                 times: seen_times,
                 values: seen,
@@ -222,6 +232,6 @@ impl Windows<'_> {
                 has_any = true;
             }
         }
-        has_any.then_some(column)
+        Ok(has_any.then_some(column))
     }
 }

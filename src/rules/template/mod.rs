@@ -26,8 +26,7 @@ const TEXT_BYTES_MAX: usize = 65_536;
 const STEPS_MAX: usize = 100_000;
 
 /// Answers `query` in a template.
-pub(in crate::rules) type Query<'a> =
-    dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + 'a;
+pub(in crate::rules) type Query<'a> = dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + 'a;
 
 /// What a template of a rule knows.
 pub(in crate::rules) struct Facts<'a> {
