@@ -2,14 +2,16 @@
 //! which know where each key stands.
 
 mod keys;
+mod prometheus;
 mod reader;
 
 use serde_json::{Map, Value};
 
-use keys::{COMMON, KINDS};
+use keys::{COMMON, KINDS, NOT_OF_EXPR};
 use reader::{NAME_BYTES_MAX, Reader, expected};
 
 pub use keys::RULE_KEYS;
+pub use prometheus::{read_definition, GROUP_KEY};
 
 use crate::model::{
     Aggregate, Condition, DAY_MS, FlapDamping, Glob, LabelPairs, Limit, MatchOperator, Matcher,
@@ -106,7 +108,15 @@ impl Reader<'_> {
         }
         let description = self.template("description", self.get("description"));
         let severity = self.choice("severity", &Severity::ALL.map(|s| (s.as_str(), s)));
-        let filter = self.filter();
+        let is_expr = kind.is_some_and(|(name, _)| name == "expr");
+        let filter = if is_expr {
+            SeriesFilter {
+                agent: self.text("agent_id").map(Glob::new),
+                ..SeriesFilter::default()
+            }
+        } else {
+            self.filter()
+        };
         let for_ms = self.duration("for", 0..=HOLD_MS_MAX).unwrap_or(0);
         let keep = self.duration("keep_firing_for", 0..=HOLD_MS_MAX);
         let no_data = self.choice("no_data", &NoData::ALL.map(|n| (n.as_str(), n)));
@@ -117,7 +127,14 @@ impl Reader<'_> {
         };
         let min_samples = self.count("min_samples", 1..=1_000_000).unwrap_or(least);
         let flap_damping = self.flap_damping();
-        let add_labels = self.pairs("add_labels");
+        let mut add_labels = self.pairs("add_labels");
+        if is_expr {
+            let same = self.pairs("labels");
+            if !same.is_empty() && !add_labels.is_empty() {
+                self.report("labels", "is the same as `add_labels` here: give one of them");
+            }
+            add_labels.extend(same);
+        }
         let annotations = self.pairs("annotations");
         let condition = self.condition(kind?.0);
         Some(Rule {
@@ -128,16 +145,26 @@ impl Reader<'_> {
             condition,
             for_ms,
             keep_firing_for_ms: keep.unwrap_or(0),
-            no_data: no_data.unwrap_or(NoData::Unknown),
+            no_data: no_data.unwrap_or(if is_expr {
+                NoData::Resolve
+            } else {
+                NoData::Unknown
+            }),
             min_samples,
             flap_damping,
             add_labels,
             annotations,
+            member: None,
         })
     }
 
     fn check_keys(&mut self, kind: Option<(&str, &[&str])>) {
         for key in self.object.keys() {
+            let is_expr = kind.is_some_and(|(name, _)| name == "expr");
+            if is_expr && NOT_OF_EXPR.contains(&key.as_str()) {
+                self.report(key, "has no meaning in a rule of type expr: the expression says it");
+                continue;
+            }
             if COMMON.contains(&key.as_str()) {
                 continue;
             }
@@ -255,6 +282,9 @@ impl Reader<'_> {
                     .unwrap_or(7 * DAY_MS),
             },
             "anomaly" => self.anomaly(window_ms),
+            "expr" => Condition::Expr {
+                expr: self.expression(),
+            },
             _ => Condition::Forecast {
                 limit: self.limit("threshold"),
                 window_ms: window_ms.unwrap_or(HOUR_MS),
@@ -265,6 +295,19 @@ impl Reader<'_> {
         };
         self.check_together(&condition);
         condition
+    }
+
+    /// The text of an expression; whether it is PromQL is looked at where PromQL is known.
+    fn expression(&mut self) -> String {
+        match self.get("expr") {
+            None => self.report("expr", "is missing"),
+            Some(Value::String(text)) if text.trim().is_empty() => {
+                self.report("expr", "must not be empty");
+            }
+            Some(Value::String(text)) => return text.clone(),
+            Some(other) => self.report("expr", expected("a text", other)),
+        }
+        String::new()
     }
 
     fn anomaly(&mut self, window_ms: Option<i64>) -> Condition {
@@ -448,7 +491,7 @@ impl Reader<'_> {
                 if name.is_empty() || name.len() > NAME_BYTES_MAX {
                     self.report(&at, format!("a name has 1 to {NAME_BYTES_MAX} bytes"));
                 }
-                if key == "add_labels"
+                if (key == "add_labels" || key == "labels")
                     && ["alertname", "agent_id", "metric_name"].contains(&name.as_str())
                 {
                     self.report(&at, "is set by longwatch");

@@ -10,7 +10,9 @@ mod routing;
 mod status;
 mod template;
 
-pub use definition::{MISSING, Mistake, RULE_KEYS, check_rule_name, read_rule};
+pub use definition::{
+    GROUP_KEY, MISSING, Mistake, RULE_KEYS, check_rule_name, read_definition, read_rule,
+};
 pub use dispatch::{Flush, Member, fingerprint, flush, next_look};
 pub use health::{
     HEALTH_ALERT_NAME, HealthDecision, decide_health_alert, health_alert, health_alert_error,

@@ -17,7 +17,7 @@ use super::{
     texts::Texts,
 };
 use crate::{
-    alerts::{MISSING, Mistake, check_rule_name, read_rule},
+    alerts::{GROUP_KEY, MISSING, Mistake, check_rule_name},
     model::{AlertBook, AlertSource, History, Rule, RuleOrigin, StoredRule, Timestamp, Window},
     rules::{self, RulesStatus},
     store::{Change, Changed},
@@ -141,7 +141,7 @@ pub(super) async fn backtest(
         let stored = book.rules.get(name).ok_or_else(|| unknown(name))?;
         stored.rule.clone()
     } else {
-        read_body(given, None)?.rule
+        read_tried(given)?
     };
     let store = edge.context.store.clone();
     edge.read(move |view| {
@@ -189,8 +189,19 @@ fn read_body(body: Value, name: Option<&str>) -> Result<StoredRule, Problem> {
             return Err(fault("name", why));
         }
     }
-    let rule = read_rule(&object).map_err(|mistakes| problem(&object, mistakes))?;
+    let rule = rules::read_rule(&object).map_err(|mistakes| problem(&object, mistakes))?;
     Ok(stored(rule, object))
+}
+
+/// A rule that is tried: one of a Prometheus rule file in the form in which it is kept will do.
+fn read_tried(body: Value) -> Result<Rule, Problem> {
+    match body {
+        Value::Object(mut object) if object.contains_key(GROUP_KEY) => {
+            ADDED.iter().for_each(|key| drop(object.remove(*key)));
+            rules::check_definition(&object).map_err(|mistakes| problem(&object, mistakes))
+        }
+        own => Ok(read_body(own, None)?.rule),
+    }
 }
 
 fn stored(rule: Rule, object: Map<String, Value>) -> StoredRule {
@@ -242,7 +253,7 @@ fn open_counts(history: &dyn History) -> HashMap<String, (usize, usize)> {
     let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
     for alert in history.book().all_open() {
         if alert.source == AlertSource::Rule {
-            let (pending, firing) = counts.entry(alert.name.clone()).or_default();
+            let (pending, firing) = counts.entry(alert.rule_name().to_owned()).or_default();
             match alert.fired_at {
                 None => *pending += 1,
                 Some(_) => *firing += 1,

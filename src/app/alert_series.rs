@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{AgentNo, Alert, AlertState, Batch, History, OccurrenceNo, STALE_MARKER, Timestamp},
+    model::{AgentId, AgentNo, Alert, AlertState, Batch, History as _, OccurrenceNo, STALE_MARKER, Timestamp},
     store::{Append, Store, Urgency},
 };
 
@@ -54,8 +54,10 @@ impl AlertSeries {
         }
         self.0 = open;
         for (agent, batch) in batches {
-            if !batch.rows().is_empty() {
-                append(store, &*view, agent, batch);
+            if !batch.rows().is_empty()
+                && let Some(agent) = view.agent_id(agent)
+            {
+                append(store, agent, batch, "the state of an agent's alerts");
             }
         }
     }
@@ -90,10 +92,7 @@ fn push(batch: &mut Batch, name: &str, labels: &[(String, String)], value: f64, 
 }
 
 /// Records samples without waiting: they share a commit with scrapes.
-fn append(store: &Store, view: &dyn History, agent: AgentNo, batch: Batch) {
-    let Some(agent) = view.agent_id(agent) else {
-        return;
-    };
+pub(super) fn append(store: &Store, agent: AgentId, batch: Batch, what: &'static str) {
     let append = Append {
         agent,
         batch,
@@ -105,7 +104,7 @@ fn append(store: &Store, view: &dyn History, agent: AgentNo, batch: Batch) {
         if let Err(error) = store.append(append).await
             && !error.is_passing()
         {
-            tracing::warn!(%error, "the state of an agent's alerts was not recorded as series");
+            tracing::warn!(%error, what, "not recorded as series");
         }
     });
 }

@@ -9,7 +9,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{alert_series::AlertSeries, folder::Folder};
+use super::{
+    alert_series::{AlertSeries, append},
+    folder::Folder,
+};
 use crate::{
     config::{self, ConfigErrors, RuleSettings},
     model::{Clock, DeliveryOutcome, History, RuleOrigin, StoredRule, Timestamp},
@@ -103,6 +106,9 @@ impl Evaluation {
         self.metrics.rule_evaluation_seconds.observe(seconds);
         self.tell(&evaluated, at, seconds, is_schedule);
         let mut evaluator = evaluator;
+        for (agent, batch) in evaluated.recorded {
+            append(&self.store, agent, batch, "what rules record");
+        }
         for part in evaluated.observations.chunks(OBSERVATIONS_MAX) {
             if !self.commit(part.to_vec()).await {
                 evaluator.look_again();

@@ -86,10 +86,10 @@ impl CheckConfig {
 ///
 /// Exit status 1 when there is a mistake, 2 when there is no such file.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  longwatch check rules rules.toml\n  \
+#[command(after_help = "Examples:\n  longwatch check rules rules.toml\n  longwatch check rules alerts.yml\n  \
     longwatch check rules /etc/longwatch/rules --format json")]
 pub(super) struct CheckRules {
-    /// The file (TOML) or directory
+    /// The file (TOML, or YAML in Prometheus' form) or directory
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Output for people or for programs
@@ -106,7 +106,7 @@ impl CheckRules {
         };
         let mut found = Found::default();
         match read {
-            Ok(_) => {}
+            Ok(rules) => found.remarks = config::rule_remarks(&rules),
             Err(errors) if !self.file.exists() => return Err(errors.into()),
             Err(errors) => found.errors.extend(errors.iter().cloned()),
         }

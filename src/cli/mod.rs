@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod query;
 mod report;
+mod rule_tests;
 mod rules;
 mod serve;
 mod server;

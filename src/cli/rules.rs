@@ -12,6 +12,7 @@ use super::{
     failure::{Failure, Status},
     output::{self, printable},
     progress::Progress,
+    rule_tests::RuleTest,
     server::{Server, TokenArgs, converse},
     window::{WindowArgs, open},
 };
@@ -27,7 +28,7 @@ use crate::{
 /// Thresholds that one sweep tries.
 const SWEEP_MAX: usize = 200;
 
-/// Alert rules: try them on stored history, find what is wrong with them.
+/// Alert rules: test them, try them on stored history, find what is wrong with them.
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Example:\n  longwatch rules backtest rules.toml --db copy.redb --window 14d"
@@ -35,6 +36,7 @@ const SWEEP_MAX: usize = 200;
 pub(super) enum Rules {
     Backtest(Backtest),
     Lint(Lint),
+    Test(RuleTest),
 }
 
 impl Rules {
@@ -43,6 +45,7 @@ impl Rules {
         match self {
             Self::Backtest(backtest) => backtest.run(),
             Self::Lint(lint) => lint.run(),
+            Self::Test(test) => test.run(),
         }
     }
 }
@@ -58,7 +61,7 @@ impl Rules {
         longwatch rules backtest rules.toml --url http://127.0.0.1:7464 --window 7d --format json"
 )]
 pub(super) struct Backtest {
-    /// File of rules, or a directory of such files (TOML)
+    /// File of rules (TOML, or YAML in Prometheus' form), or a directory of such files
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Database file to read
@@ -315,7 +318,7 @@ fn table(reports: &[Value]) -> String {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  longwatch rules lint rules.toml --db copy.redb --window 30d")]
 pub(super) struct Lint {
-    /// File of rules, or a directory of such files (TOML)
+    /// File of rules (TOML, or YAML in Prometheus' form), or a directory of such files
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Database file to read

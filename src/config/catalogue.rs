@@ -466,7 +466,7 @@ static SETTINGS: &[Setting] = &[
             d.config.rules.directory = Some(text.into());
             Ok(())
         },
-        "Directory of files that end in .toml and hold `[[rule]]` sections. It is watched; a bad file leaves the last good rules in force. See docs/alerting.md."
+        "Directory of files that end in .toml and hold `[[rule]]` sections, and of Prometheus rule files that end in .yml or .yaml. It is watched; a bad file leaves the last good rules in force. See docs/alerting.md."
     ),
     setting!(
         "host.enabled",

@@ -11,8 +11,10 @@ mod file;
 mod ingest;
 mod loader;
 mod notify;
+mod prometheus_rules;
 mod query;
 mod retention;
+mod rule_tests;
 mod rules;
 mod setting;
 mod suggest;
@@ -30,7 +32,8 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use loader::{Overrides, load};
 pub use notify::{CHANNEL_SECTIONS, ChannelSection, ROUTING_SECTIONS, RoutingSection};
 pub use retention::{RETENTION_RULE_KEYS, RetentionRuleKey};
-pub use rules::{FileRule, parse_rules, read_rule_directory, read_rule_file};
+pub use rule_tests::{RuleTests, read_rule_tests};
+pub use rules::{FileRule, parse_rules, read_rule_directory, read_rule_file, rule_remarks};
 pub use table::KeyInfo;
 pub use targets::{
     FileTarget, LeftOut, Roll, TargetLimits, TargetPattern, call_roll, parse_targets, read_targets,

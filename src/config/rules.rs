@@ -14,11 +14,12 @@ use toml::{
 use super::{
     ConfigError, ConfigErrors, Origin,
     file::{Source, entries},
+    prometheus_rules,
     suggest::nearest,
     value::kind_of,
 };
 use crate::{
-    alerts::read_rule,
+    rules::read_rule,
     model::{RuleOrigin, StoredRule, Timestamp},
     store::RULES_MAX,
 };
@@ -196,13 +197,29 @@ fn check_unique(rules: &[FileRule], errors: &mut Vec<ConfigError>) {
     }
 }
 
-/// Reads a file of rules: sections `[[rule]]` alone.
+/// Reads a file of rules: TOML with sections `[[rule]]` alone or, by its name (`.yml`, `.yaml`), a rule file of
+/// Prometheus.
 ///
 /// # Errors
 /// Every mistake, each with its place.
 pub fn read_rule_file(path: &Path) -> Result<Vec<FileRule>, ConfigErrors> {
     let source = Source::read(path, FILE_BYTES_MAX).map_err(ConfigErrors::one)?;
-    read_source(&source)
+    read_any(&source)
+}
+
+fn read_any(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
+    if prometheus_rules::is_rule_file(source.path()) {
+        let rules = prometheus_rules::read(source)?;
+        let mut errors = Vec::new();
+        check_unique(&rules, &mut errors);
+        return ConfigErrors::of(errors).map_or(Ok(rules), Err);
+    }
+    read_source(source)
+}
+
+/// What is worth knowing of rules that are no mistake: the same rule twice in Prometheus rule files.
+pub fn rule_remarks(rules: &[FileRule]) -> Vec<String> {
+    prometheus_rules::duplicates(rules)
 }
 
 /// Reads the text of a file of rules.
@@ -210,7 +227,7 @@ pub fn read_rule_file(path: &Path) -> Result<Vec<FileRule>, ConfigErrors> {
 /// # Errors
 /// Every mistake, each with its place.
 pub fn parse_rules(path: &Path, text: &str) -> Result<Vec<FileRule>, ConfigErrors> {
-    read_source(&Source::new(path, text.to_owned()))
+    read_any(&Source::new(path, text.to_owned()))
 }
 
 fn read_source(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
@@ -235,7 +252,7 @@ fn read_source(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
     }
 }
 
-/// Reads all files of a rules directory: those that end in `.toml`, in the order of their names; hidden ones are left
+/// Reads all files of a rules directory: those that end in `.toml`, `.yml` or `.yaml`, in the order of their names; hidden ones are left
 /// out. The rules count together or not at all.
 ///
 /// # Errors
@@ -250,6 +267,7 @@ pub fn read_rule_directory(directory: &Path) -> Result<Vec<FileRule>, ConfigErro
         }
     }
     if errors.is_empty() {
+        prometheus_rules::tell_groups_apart(&mut rules);
         check_unique(&rules, &mut errors);
     }
     match ConfigErrors::of(errors) {
@@ -274,7 +292,9 @@ fn rule_files(directory: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
         let is_hidden = path
             .file_name()
             .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-        if path.extension().is_some_and(|e| e == EXTENSION) && !is_hidden && path.is_file() {
+        let is_rules = path.extension().is_some_and(|e| e == EXTENSION)
+            || prometheus_rules::is_rule_file(&path);
+        if is_rules && !is_hidden && path.is_file() {
             files.push(path);
         }
     }

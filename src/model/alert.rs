@@ -113,6 +113,9 @@ pub struct Alert {
     pub alert_id: String,
     /// Name for people.
     pub name: String,
+    /// Name of the rule that raised it, where that is another: rules of Prometheus rule files share names of alerts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule: String,
     /// How bad it is.
     pub severity: Severity,
     /// What happened, filled in.
@@ -173,6 +176,7 @@ impl Alert {
             active_at: at,
             alert_id: alert_id.into(),
             name: name.into(),
+            rule: String::new(),
             severity,
             description: String::new(),
             source: AlertSource::Rule,
@@ -188,6 +192,11 @@ impl Alert {
             acknowledged: None,
             ends_at: None,
         }
+    }
+
+    /// Name of the rule that raised it, if one did.
+    pub fn rule_name(&self) -> &str {
+        if self.rule.is_empty() { &self.name } else { &self.rule }
     }
 
     /// Whether it was firing at the moment.

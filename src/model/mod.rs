@@ -62,6 +62,7 @@ pub use read::{
 };
 pub use retention::{RetentionRule, is_contact, rule_of};
 pub use rule::{
+    GroupMember,
     Aggregate, Condition, FlapDamping, Limit, NoData, Operator, Quorum, Rule, RuleOrigin, Season,
     SeriesFilter, StoredRule,
 };

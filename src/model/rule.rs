@@ -212,6 +212,18 @@ pub enum Condition {
         /// How far ahead, in milliseconds.
         within_ms: i64,
     },
+    /// Each row that a PromQL expression yields is an alert.
+    Expr {
+        /// The expression.
+        expr: String,
+    },
+    /// The rows that a PromQL expression yields are recorded as samples; there are no alerts.
+    Record {
+        /// The expression.
+        expr: String,
+        /// Name of the metric that they become.
+        metric: String,
+    },
 }
 
 impl Condition {
@@ -223,6 +235,16 @@ impl Condition {
             Self::Absent { .. } => "absent",
             Self::Anomaly { .. } => "anomaly",
             Self::Forecast { .. } => "forecast",
+            Self::Expr { .. } => "expr",
+            Self::Record { .. } => "record",
+        }
+    }
+
+    /// Its PromQL, if it is one of those that are written so.
+    pub fn expression(&self) -> Option<&str> {
+        match self {
+            Self::Expr { expr } | Self::Record { expr, .. } => Some(expr),
+            _ => None,
         }
     }
 
@@ -233,7 +255,7 @@ impl Condition {
             | Self::RateOfChange { limit, .. }
             | Self::Forecast { limit, .. } => Some(limit.threshold),
             Self::Anomaly { threshold, .. } => Some(*threshold),
-            Self::Absent { .. } => None,
+            Self::Absent { .. } | Self::Expr { .. } | Self::Record { .. } => None,
         }
     }
 
@@ -258,7 +280,7 @@ impl Condition {
                 *resolve_threshold = resolve_threshold.map(|r| (r + to - *threshold).max(0.0));
                 *threshold = to;
             }
-            Self::Absent { .. } => {}
+            Self::Absent { .. } | Self::Expr { .. } | Self::Record { .. } => {}
         }
         condition
     }
@@ -329,6 +351,23 @@ impl SeriesFilter {
     }
 }
 
+/// What a rule has beside that stands in a group of a Prometheus rule file. Its texts are Go templates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupMember {
+    /// What it is called there: the name of its alerts, or of the metric that it records.
+    pub title: String,
+    /// Name of the group.
+    pub group: String,
+    /// Its place in the group: the rules of a group are evaluated one after the other.
+    pub position: u32,
+    /// The group is evaluated so often, in milliseconds; `None`: as often as other rules.
+    pub interval_ms: Option<i64>,
+    /// The expression is evaluated as of so long before, in milliseconds.
+    pub query_offset_ms: i64,
+    /// More rows than this are an error; 0 for any number.
+    pub limit: u32,
+}
+
 /// An alert rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
@@ -356,9 +395,16 @@ pub struct Rule {
     pub add_labels: Vec<(String, String)>,
     /// More to be said; templates.
     pub annotations: Vec<(String, String)>,
+    /// What it has beside if it comes from a Prometheus rule file.
+    pub member: Option<GroupMember>,
 }
 
 impl Rule {
+    /// What its alerts are called: in a Prometheus rule file several rules may share that name.
+    pub fn alert_name(&self) -> &str {
+        self.member.as_ref().map_or(&self.name, |member| &member.title)
+    }
+
     /// Whether it is about whole agents rather than single series.
     pub const fn is_about_agents(&self) -> bool {
         matches!(self.condition, Condition::Absent { .. }) && self.filter.metric.is_none()

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     baseline::BaselineRequest,
     condition::{Case, Judgement, data_age_ms, judge},
+    expression::{Replayed, replay},
     names,
     readings::Recorded,
     telling::notifications,
@@ -58,6 +59,8 @@ pub struct BacktestReport {
     pub series: usize,
     /// Evaluations that were made.
     pub evaluations: u64,
+    /// Why some of them failed, the first time; they changed nothing.
+    pub error: Option<String>,
 }
 
 impl BacktestReport {
@@ -77,6 +80,7 @@ struct Tally<'r> {
     covered: f64,
     series: usize,
     evaluations: u64,
+    error: Option<String>,
 }
 
 /// Runs rules over a window of history. `progress` is told how many of how many agents are done.
@@ -101,6 +105,7 @@ pub fn backtest(
             covered: 0.0,
             series: 0,
             evaluations: 0,
+            error: None,
         })
         .collect();
     for (done, agent) in agents.iter().enumerate() {
@@ -113,6 +118,9 @@ pub fn backtest(
             agent,
         };
         of_agent(history, &replay, &mut tallies)?;
+    }
+    for tally in tallies.iter_mut().filter(|t| t.rule.condition.expression().is_some()) {
+        tally.take(replay(history, &agents, tally.rule, window)?);
     }
     progress(agents.len(), agents.len());
     let silences = history.book().silences;
@@ -150,6 +158,8 @@ fn reach_ms(rule: &Rule, window: Window) -> i64 {
             window.from.since(first.from())
         }
         Condition::Forecast { window_ms, .. } => *window_ms,
+        // Expressions are replayed elsewhere, and read what they name.
+        Condition::Expr { .. } | Condition::Record { .. } => 0,
     };
     ms.max(LEAST_MS)
 }
@@ -160,7 +170,9 @@ fn of_agent(
     tallies: &mut [Tally<'_>],
 ) -> Result<(), ReadError> {
     let agent = replay.agent;
-    let takes = |rule: &Rule| rule.filter.takes_agent(agent.id.as_str());
+    let takes = |rule: &Rule| {
+        rule.condition.expression().is_none() && rule.filter.takes_agent(agent.id.as_str())
+    };
     if !tallies.iter().any(|tally| takes(tally.rule)) {
         return Ok(());
     }
@@ -397,12 +409,20 @@ fn worse(rule: &Rule, a: f64, b: f64) -> f64 {
         | Condition::RateOfChange { limit, .. }
         | Condition::Forecast { limit, .. } => limit.operator.points_down(),
         Condition::Anomaly { side, .. } => side.is_some_and(crate::model::Operator::points_down),
-        Condition::Absent { .. } => false,
+        Condition::Absent { .. } | Condition::Expr { .. } | Condition::Record { .. } => false,
     };
     if points_down { a.min(b) } else { a.max(b) }
 }
 
 impl Tally<'_> {
+    fn take(&mut self, replayed: Replayed) {
+        self.covered = replayed.coverage * replayed.series.max(1) as f64;
+        self.series = replayed.series;
+        self.evaluations = replayed.evaluations;
+        self.episodes = replayed.episodes;
+        self.error = replayed.error;
+    }
+
     fn report(
         self,
         window: Window,
@@ -415,6 +435,7 @@ impl Tally<'_> {
             covered,
             series,
             evaluations,
+            error,
         } = self;
         episodes.sort_by(|a, b| {
             (a.pending_at, &a.agent_id, &a.labels).cmp(&(b.pending_at, &b.agent_id, &b.labels))
@@ -436,6 +457,7 @@ impl Tally<'_> {
             episodes,
             series,
             evaluations,
+            error,
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct RuleIndex {
     broad: Vec<u32>,
     /// Those about whole agents.
     pub(super) about_agents: Vec<u32>,
+    /// How many are expressions, which look at what they name themselves.
+    expressions: usize,
 }
 
 impl RuleIndex {
@@ -31,6 +33,7 @@ impl RuleIndex {
         for (at, stored) in rules.iter().enumerate() {
             let at = at as u32;
             match &stored.rule.filter.metric {
+                _ if stored.rule.condition.expression().is_some() => index.expressions += 1,
                 _ if stored.rule.is_about_agents() => index.about_agents.push(at),
                 Some(metric) if metric.is_exact() => {
                     let of_metric = index.by_metric.entry(metric.as_str().to_owned());
@@ -125,7 +128,7 @@ fn bind(index: &RuleIndex, history: &dyn History, agent: &Agent, mark: u64) -> A
         mark,
         ..AgentBindings::default()
     };
-    if index.rules.len() == index.about_agents.len() {
+    if index.rules.len() == index.about_agents.len() + index.expressions {
         return bound;
     }
     let all = history.series(agent.no, None);

@@ -41,6 +41,17 @@ impl Judgement {
         }
     }
 
+    /// A row of an expression: it is there, so it holds.
+    pub(super) const fn row(value: f64) -> Self {
+        Self {
+            finding: Finding::Holds,
+            value: Some(value),
+            threshold: None,
+            score: None,
+            last_seen: None,
+        }
+    }
+
     const fn no_data() -> Self {
         Self {
             finding: Finding::NoData,
@@ -87,7 +98,9 @@ pub(super) fn data_age_ms(rule: &Rule, case: &Case) -> i64 {
             case.lookback_ms(*window_ms)
         }
         Condition::Absent { window_ms, .. } => *window_ms,
-        Condition::Anomaly { .. } => case.lookback_ms(None),
+        Condition::Anomaly { .. } | Condition::Expr { .. } | Condition::Record { .. } => {
+            case.lookback_ms(None)
+        }
         Condition::Forecast { window_ms, .. } => case.lookback_ms(None).min(*window_ms),
     }
 }
@@ -137,6 +150,8 @@ pub(super) fn judge(
             known_for_ms,
         } => of_silence(*window_ms, *known_for_ms, series, case),
         Condition::Anomaly { .. } => of_anomaly(&rule.condition, least, series, case),
+        // What an expression finds is worked out by row.
+        Condition::Expr { .. } | Condition::Record { .. } => Ok(Judgement::no_data()),
         Condition::Forecast {
             limit,
             window_ms,

@@ -2,20 +2,21 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use super::{
     bindings::{Binding, Bindings, BoundSeries},
     condition::{Case, Judgement, is_silent, judge, silence},
+    expression::{Expressions, Moment},
     names,
     readings::{BaselineCache, LiveAgent, Readings},
 };
 use crate::{
     alerts::{self, Finding, Life, Surroundings, Terms},
     model::{
-        Agent, AgentId, AgentNo, Alert, AlertBook, AlertEventKind, AlertSource, Condition,
+        Agent, AgentId, AgentNo, Alert, AlertBook, AlertEventKind, AlertSource, Batch, Condition,
         EvidenceSample, History, MetricKind, NoData, ReadError, Rule, SeriesInfo, SpanFilter,
         StoredRule, Timestamp, TraceId, TraceQuery, Window, downtime_ms, is_derived_metric,
     },
@@ -49,6 +50,8 @@ pub struct Evaluated {
     pub observations: Vec<Observation>,
     /// Conditions that were judged.
     pub judged: u64,
+    /// Samples that recording rules yield, by the agent whose they are.
+    pub recorded: BTreeMap<AgentId, Batch>,
     /// Rules that could not be evaluated, and why.
     pub errors: Vec<(String, String)>,
 }
@@ -58,6 +61,7 @@ pub struct Evaluated {
 pub struct Evaluator {
     bindings: Bindings,
     baselines: RefCell<BaselineCache>,
+    expressions: Expressions,
     /// Whether everything was evaluated once.
     is_warm: bool,
 }
@@ -77,6 +81,7 @@ impl Evaluator {
     /// Judges everything on the next schedule: what was found last was not committed.
     pub fn look_again(&mut self) {
         self.is_warm = false;
+        self.expressions.look_again();
     }
 
     /// Evaluates over the present moment of the file.
@@ -93,9 +98,6 @@ impl Evaluator {
         }
         self.baselines.borrow_mut().forget_before(at);
         let mut out = Evaluated::default();
-        if book.rules.is_empty() {
-            return out;
-        }
         let round = Round {
             history,
             book: &book,
@@ -122,6 +124,16 @@ impl Evaluator {
         }
         // What could not be read now is judged on the next schedule.
         self.is_warm &= out.errors.is_empty();
+        if matches!(scope, Scope::Schedule) {
+            let moment = Moment {
+                history,
+                book: &book,
+                agents: &agents,
+                at,
+                listening_since,
+            };
+            self.expressions.evaluate(&moment, &mut out);
+        }
         out
     }
 
@@ -176,6 +188,11 @@ fn open_by_id(book: &AlertBook, agent: AgentNo) -> Open<'_> {
     let of_agent = book.open.get(&agent).into_iter().flatten();
     of_agent
         .filter(|alert| alert.source == AlertSource::Rule)
+        .filter(|alert| {
+            let stored = book.rules.get(alert.rule_name());
+            // Those of expressions are judged by row.
+            stored.is_none_or(|stored| stored.rule.condition.expression().is_none())
+        })
         .map(|alert| (alert.alert_id.as_str(), alert))
         .collect()
 }
@@ -365,6 +382,7 @@ impl<'a> Pass<'a> {
             alert_id: id,
             series: key.map(ToString::to_string).unwrap_or_default(),
             labels: texts.labels,
+            severity: stored.rule.severity,
             finding: found.finding,
             value: found.value,
             threshold: found.threshold,
@@ -389,7 +407,6 @@ impl<'a> Pass<'a> {
         traces_of(self.round.history, &self.agent.id, self.round.at)
     }
 
-    /// What the finding would do to the alert. The committer decides; this keeps from asking it in vain.
     fn change(
         &self,
         rule: &Rule,
@@ -397,22 +414,7 @@ impl<'a> Pass<'a> {
         finding: &Finding,
         id: &str,
     ) -> Option<AlertEventKind> {
-        let history = self.round.history;
-        let down = |from, to| downtime_ms(&history.runs(), from, to);
-        let firings = |since| firings_since(history, id, since, self.round.at);
-        let surroundings = Surroundings {
-            downtime_ms: &down,
-            firings_since: &firings,
-        };
-        let life = alert.map(|alert| Life::of(alert));
-        let step = alerts::step(
-            life,
-            &Terms::from(rule),
-            finding,
-            self.round.at,
-            &surroundings,
-        );
-        step.map(|step| step.kind)
+        change(self.round.history, self.round.at, rule, alert, finding, id)
     }
 
     /// Ends open alerts that no rule looks after any more.
@@ -420,7 +422,7 @@ impl<'a> Pass<'a> {
         let seen = self.seen.borrow();
         for (id, alert) in self.open.iter().filter(|(id, _)| !seen.contains(**id)) {
             // Where the rule is gone, its deletion has ended them.
-            let Some(stored) = self.round.book.rules.get(&alert.name) else {
+            let Some(stored) = self.round.book.rules.get(alert.rule_name()) else {
                 continue;
             };
             out.observations.push(Observation {
@@ -429,6 +431,7 @@ impl<'a> Pass<'a> {
                 alert_id: (*id).to_owned(),
                 series: alert.series.clone(),
                 labels: alert.labels.clone(),
+                severity: alert.severity,
                 finding: Finding::Gone("the rule no longer looks at it".to_owned()),
                 value: None,
                 threshold: None,
@@ -439,6 +442,26 @@ impl<'a> Pass<'a> {
             });
         }
     }
+}
+
+/// What the finding would do to the alert. The committer decides; this keeps from asking it in vain.
+pub(super) fn change(
+    history: &dyn History,
+    at: Timestamp,
+    rule: &Rule,
+    alert: Option<&Arc<Alert>>,
+    finding: &Finding,
+    id: &str,
+) -> Option<AlertEventKind> {
+    let down = |from, to| downtime_ms(&history.runs(), from, to);
+    let firings = |since| firings_since(history, id, since, at);
+    let surroundings = Surroundings {
+        downtime_ms: &down,
+        firings_since: &firings,
+    };
+    let life = alert.map(|alert| Life::of(alert));
+    let step = alerts::step(life, &Terms::from(rule), finding, at, &surroundings);
+    step.map(|step| step.kind)
 }
 
 /// Whether a finding may begin an alert.

@@ -56,5 +56,6 @@ pub fn backtest_json(report: &BacktestReport, window: Window) -> Value {
         "coverage": report.coverage,
         "series": report.series,
         "evaluations": report.evaluations,
+        "error": report.error,
     })
 }

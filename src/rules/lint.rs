@@ -46,6 +46,18 @@ pub fn lint(
                 text,
             });
         };
+        if let Some(error) = &report.error {
+            remark(Weight::Dead, format!("it cannot be evaluated: {error}"));
+            continue;
+        }
+        if matches!(rule.condition, Condition::Record { .. }) {
+            continue;
+        }
+        if report.series == 0 && rule.condition.expression().is_some() {
+            let why = "no series that its expression names had samples, or it never held".to_owned();
+            remark(Weight::Note, why);
+            continue;
+        }
         if report.series == 0 {
             remark(Weight::Dead, unmatched(history, rule, window));
             continue;

@@ -3,7 +3,7 @@
 use super::condition::Judgement;
 use crate::{
     alerts::{Facts, fill, fill_all},
-    model::{Condition, LabelPairs, Rule, SeriesKey, Timestamp},
+    model::{Condition, LabelPairs, Labels, NAME_LABEL, Rule, SeriesKey, Timestamp},
 };
 
 /// Labels that longwatch sets; those of a series that have such a name become `exported_...`.
@@ -44,24 +44,48 @@ pub(super) fn texts(
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect()
     });
+    filled(rule, agent, series.map_or("", SeriesKey::name), &of_series, found)
+}
+
+/// The same for a row of an expression. `agent` is that which the row names; a label `agent_id` that names none stays.
+pub(super) fn texts_of_row(rule: &Rule, agent: &str, row: &Labels, found: &Judgement) -> Texts {
+    let agent = match row.get("agent_id") {
+        "" => agent,
+        named => named,
+    };
+    let others = row.iter().filter(|(name, _)| ![NAME_LABEL, "agent_id"].contains(name));
+    let of_row: LabelPairs = others.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    filled(rule, agent, row.name(), &of_row, found)
+}
+
+fn filled(
+    rule: &Rule,
+    agent: &str,
+    metric_name: &str,
+    of_series: &LabelPairs,
+    found: &Judgement,
+) -> Texts {
     let last_seen = found.last_seen.map(Timestamp::to_rfc3339);
     let operator = match &rule.condition {
         Condition::Threshold { limit, .. }
         | Condition::RateOfChange { limit, .. }
         | Condition::Forecast { limit, .. } => limit.operator.as_str(),
-        Condition::Anomaly { .. } | Condition::Absent { .. } => "",
+        Condition::Anomaly { .. }
+        | Condition::Absent { .. }
+        | Condition::Expr { .. }
+        | Condition::Record { .. } => "",
     };
     let facts = Facts {
         agent_id: agent,
         alertname: &rule.name,
-        metric_name: series.map_or("", SeriesKey::name),
+        metric_name,
         severity: rule.severity.as_str(),
         operator,
         threshold: rule.condition.threshold(),
         value: found.value,
         score: found.score,
         last_seen: last_seen.as_deref(),
-        labels: &of_series,
+        labels: of_series,
     };
     let mut labels: LabelPairs = fill_all(&rule.add_labels, &facts);
     let own = [
@@ -74,7 +98,7 @@ pub(super) fn texts(
     for (name, value) in own.into_iter().filter(|(_, value)| !value.is_empty()) {
         labels.push((name.to_owned(), value.to_owned()));
     }
-    for (name, value) in &of_series {
+    for (name, value) in of_series {
         let is_taken = labels.iter().any(|(taken, _)| taken == name);
         let name = if is_taken {
             format!("exported_{name}")

@@ -35,6 +35,8 @@ pub struct Observation {
     pub labels: LabelPairs,
     /// What was found.
     pub finding: Finding,
+    /// How bad it is.
+    pub severity: Severity,
     /// The value that was judged.
     pub value: Option<f64>,
     /// The threshold that counted.
@@ -240,5 +242,5 @@ impl Change {
 
 /// Whether an alert of a rule belongs to the rule of this name.
 pub(super) fn is_of_rule(alert: &Alert, name: &str) -> bool {
-    alert.source == AlertSource::Rule && alert.name == name
+    alert.source == AlertSource::Rule && alert.rule_name() == name
 }

@@ -247,7 +247,7 @@ fn load_traces(
 fn stored_rule(record: &RuleRecord) -> Option<StoredRule> {
     let object = serde_json::from_str(&record.definition).ok()?;
     Some(StoredRule {
-        rule: alerts::read_rule(&object).ok()?,
+        rule: alerts::read_definition(&object).ok()?,
         definition: record.definition.clone(),
         origin: record.origin()?,
         updated_at: record.updated_at,

@@ -1,7 +1,7 @@
 //! Keys of alert rules.
 
 /// Every key of a rule: what a value looks like, what it does.
-pub const RULE_KEYS: [(&str, &str, &str); 27] = [
+pub const RULE_KEYS: [(&str, &str, &str); 28] = [
     (
         "name",
         "text",
@@ -14,7 +14,7 @@ pub const RULE_KEYS: [(&str, &str, &str); 27] = [
     ),
     (
         "condition_type",
-        "`threshold`, `rate_of_change`, `absent`, `anomaly`, `forecast`",
+        "`threshold`, `rate_of_change`, `absent`, `anomaly`, `forecast`, `expr`",
         "When it holds; required.",
     ),
     (
@@ -30,7 +30,12 @@ pub const RULE_KEYS: [(&str, &str, &str); 27] = [
     (
         "labels",
         "table, or list of matchers",
-        "Labels of the series: exact values, or values that begin with `=~`, `!~`, `!=`.",
+        "Labels of the series: exact values, or values that begin with `=~`, `!~`, `!=`. In a rule of type expr the same as `add_labels`.",
+    ),
+    (
+        "expr",
+        "PromQL",
+        "Each row that it yields is an alert, in a rule of type expr.",
     ),
     (
         "severity",
@@ -100,7 +105,7 @@ pub const RULE_KEYS: [(&str, &str, &str); 27] = [
     (
         "no_data",
         "`unknown`, `keep`, `alert`, `resolve`",
-        "What it means when there is no data; unknown unless set, which never resolves.",
+        "What it means when there is no data; unknown unless set, which never resolves. In a rule of type expr resolve unless set.",
     ),
     (
         "min_samples",
@@ -146,7 +151,7 @@ pub(super) const COMMON: [&str; 15] = [
     "window",
 ];
 /// Kinds of conditions with the keys of their own.
-pub(super) const KINDS: [(&str, &[&str]); 5] = [
+pub(super) const KINDS: [(&str, &[&str]); 6] = [
     (
         "threshold",
         &[
@@ -175,4 +180,7 @@ pub(super) const KINDS: [(&str, &[&str]); 5] = [
         "forecast",
         &["operator", "threshold", "resolve_threshold", "within"],
     ),
+    ("expr", &["expr"]),
 ];
+/// Keys that others share and that an expression says itself.
+pub(super) const NOT_OF_EXPR: [&str; 3] = ["metric_name", "min_samples", "window"];

@@ -99,7 +99,9 @@ impl Draft<'_> {
         let entry = self.catalog.agent(agent);
         let is_registered = entry.is_some_and(|entry| entry.registration().is_some());
         // Its registration may have ended while the rule was evaluated, and its alerts with it.
-        if !is_registered && !matches!(observation.finding, Finding::Gone(_)) {
+        // An expression may yield rows that are no agent's.
+        let needs_agent = agent != AgentNo::NONE || rule.rule.condition.expression().is_none();
+        if needs_agent && !is_registered && !matches!(observation.finding, Finding::Gone(_)) {
             return false;
         }
         let open = self.open_alert(agent, id, AlertSource::Rule);
@@ -166,17 +168,19 @@ impl Draft<'_> {
 
     fn new_alert(&self, observation: &Observation) -> Alert {
         let rule = &observation.rule.rule;
+        let is_shared = rule.alert_name() != rule.name;
         let occurrence = OccurrenceNo(self.catalog.next_occurrence);
         Alert {
             series: observation.series.clone(),
             labels: observation.labels.clone(),
+            rule: if is_shared { rule.name.clone() } else { String::new() },
             fired_at: None,
             ..Alert::fired(
                 occurrence,
                 observation.agent,
                 observation.alert_id.clone(),
-                rule.name.clone(),
-                rule.severity,
+                rule.alert_name().to_owned(),
+                observation.severity,
                 self.now,
             )
         }
