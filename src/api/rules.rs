@@ -272,6 +272,9 @@ fn rule_json(
     let name = &rule.rule.name;
     let (pending, firing) = open.get(name).copied().unwrap_or_default();
     let error = status.errors.get(name);
+    if shown.get("description").is_none() {
+        shown["description"] = json!(rule.rule.description);
+    }
     shown["severity"] = json!(rule.rule.severity.as_str());
     shown["origin"] = json!(rule.origin.as_str());
     shown["updated_at"] = json!(rule.updated_at.to_rfc3339());

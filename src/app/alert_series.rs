@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{AgentId, AgentNo, Alert, AlertState, Batch, History as _, OccurrenceNo, STALE_MARKER, Timestamp},
+    model::{
+        AgentId, AgentNo, Alert, AlertSource, AlertState, Batch, History as _, OccurrenceNo,
+        STALE_MARKER, Timestamp,
+    },
     store::{Append, Store, Urgency},
 };
 
@@ -14,8 +17,10 @@ const SINCE: &str = "ALERTS_FOR_STATE";
 struct Recorded {
     agent: AgentNo,
     state: AlertState,
-    /// Those of the alert without the agent, which the series has by itself.
+    /// Those of the alert; without the agent where the series has it by itself.
     labels: Vec<(String, String)>,
+    /// Whether the alert's labels are all that the series has, as for rows of expressions.
+    is_exact: bool,
     active_at: Timestamp,
 }
 
@@ -28,12 +33,17 @@ impl AlertSeries {
     /// series of alerts that were open when the server started end by being silent.
     pub(super) fn record(&mut self, store: &Store, now: Timestamp) {
         let view = store.view();
-        let open: BTreeMap<OccurrenceNo, Recorded> = view
-            .book()
+        let book = view.book();
+        let is_row = |alert: &Alert| {
+            let stored = book.rules.get(alert.rule_name());
+            alert.source == AlertSource::Rule
+                && stored.is_some_and(|stored| stored.rule.condition.expression().is_some())
+        };
+        let open: BTreeMap<OccurrenceNo, Recorded> = book
             .all_open()
             .iter()
             .filter(|alert| alert.agent != AgentNo::NONE)
-            .map(|alert| (alert.occurrence, Recorded::of(alert)))
+            .map(|alert| (alert.occurrence, Recorded::of(alert, is_row(alert))))
             .collect();
         let mut batches: BTreeMap<AgentNo, Batch> = BTreeMap::new();
         for (no, before) in &self.0 {
@@ -43,14 +53,14 @@ impl AlertSeries {
                 before.push_state(batch, STALE_MARKER, now);
             }
             if after.is_none() {
-                push(batch, SINCE, &before.labels, STALE_MARKER, now);
+                before.push(batch, SINCE, &before.labels, STALE_MARKER, now);
             }
         }
         for alert in open.values() {
             let batch = batches.entry(alert.agent).or_default();
             alert.push_state(batch, 1.0, now);
             let since = alert.active_at.as_seconds();
-            push(batch, SINCE, &alert.labels, since, now);
+            alert.push(batch, SINCE, &alert.labels, since, now);
         }
         self.0 = open;
         for (agent, batch) in batches {
@@ -64,30 +74,42 @@ impl AlertSeries {
 }
 
 impl Recorded {
-    fn of(alert: &Alert) -> Self {
-        let labels = alert.labels.iter().filter(|(name, _)| name != "agent_id");
+    fn of(alert: &Alert, is_exact: bool) -> Self {
+        let own = alert.labels.iter();
+        let labels = own.filter(|(name, _)| is_exact || name != "agent_id");
         Self {
             agent: alert.agent,
             state: alert.state(),
             labels: labels.cloned().collect(),
             active_at: alert.active_at,
+            is_exact,
         }
     }
 
     fn push_state(&self, batch: &mut Batch, value: f64, at: Timestamp) {
         let state = ("alertstate".to_owned(), self.state.as_str().to_owned());
         let labels: Vec<(String, String)> = self.labels.iter().cloned().chain([state]).collect();
-        push(batch, STATE, &labels, value, at);
+        self.push(batch, STATE, &labels, value, at);
     }
-}
 
-fn push(batch: &mut Batch, name: &str, labels: &[(String, String)], value: f64, at: Timestamp) {
-    let mut pairs: Vec<(&str, &str)> = labels
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.as_str()))
-        .collect();
-    if let Err(error) = batch.push(name, &mut pairs, at, value) {
-        tracing::debug!(%error, "an alert has labels that no series can have");
+    fn push(
+        &self,
+        batch: &mut Batch,
+        name: &str,
+        labels: &[(String, String)],
+        value: f64,
+        at: Timestamp,
+    ) {
+        let pairs = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let mut pairs: Vec<(&str, &str)> = pairs.collect();
+        let pushed = if self.is_exact {
+            batch.push_exact(name, &mut pairs, at, value)
+        } else {
+            batch.push(name, &mut pairs, at, value)
+        };
+        if let Err(error) = pushed {
+            tracing::debug!(%error, "an alert has labels that no series can have");
+        }
     }
 }
 

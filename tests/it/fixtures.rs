@@ -147,6 +147,7 @@ fn write_alerting(store: &Store, agent: &AgentId) {
         change(Change::PutRule(rule(name, length)));
         let rule = Arc::clone(&store.view().book().rules[name]);
         change(Change::Observe(vec![Observation {
+            severity: rule.rule.severity,
             rule,
             agent: no,
             alert_id: format!("{name}:{agent}:load"),

@@ -25,19 +25,21 @@ pub(in crate::rules) struct Instances {
 }
 
 impl Instances {
-    /// Takes the rows of an evaluation. Returns what changed, with each alert as it is then.
+    /// Takes the rows of an evaluation; `absence` says what it means that the row of an open alert is not there.
+    /// Returns what changed, with each alert as it is then.
     pub(in crate::rules) fn take(
         &mut self,
         rule: &Rule,
         rows: Vec<Row>,
         at: Timestamp,
+        absence: &dyn Fn(&Row) -> Finding,
         downtime_ms: &dyn Fn(Timestamp, Timestamp) -> i64,
     ) -> Vec<(Instance, AlertEventKind)> {
         let present: HashSet<Labels> = rows.iter().map(|row| row.identity.clone()).collect();
         let absent = self.open.values().filter(|open| !present.contains(&open.row.identity));
         let absent: Vec<Row> = absent.map(|open| open.row.clone()).collect();
         let holds = rows.into_iter().map(|row| (row, Finding::Holds));
-        let ends = absent.into_iter().map(|row| (row, Finding::Ends));
+        let ends = absent.into_iter().map(|row| (absence(&row), row)).map(|(f, row)| (row, f));
         let mut changes = Vec::new();
         for (row, finding) in holds.chain(ends) {
             let known = self.open.get_mut(&row.identity);
@@ -104,11 +106,14 @@ mod tests {
         for (minute, is_there) in [true, true, false, false, true, false, false, false].into_iter().enumerate() {
             let at = Timestamp::from_millis(minute as i64 * 60_000);
             let rows = if is_there { vec![row(minute as f64)] } else { Vec::new() };
-            let changes = instances.take(&rule, rows, at, &|_, _| 0);
+            let changes = instances.take(&rule, rows, at, &|_| Finding::Ends, &|_, _| 0);
             told.push(changes.first().map(|(_, kind)| kind.as_str()));
         }
         let kinds: Vec<&str> = told.iter().map(|kind| kind.unwrap_or("-")).collect();
-        assert_eq!(kinds, ["pending", "fired", "kept", "-", "returned", "kept", "-", "resolved"]);
+        assert_eq!(
+            kinds,
+            ["pending", "fired", "kept_firing", "-", "returned", "kept_firing", "-", "resolved"]
+        );
         assert_eq!(instances.open().count(), 0);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         Agent, AgentId, AgentNo, Alert, AlertBook, AlertSource, Batch, Condition, History,
         LabelPairs, Labels, NoData, Rule, STALE_MARKER, StoredRule, Timestamp,
     },
-    query::{HistorySource, LOOKBACK_MS, OwnedLabels},
+    query::{HistorySource, LOOKBACK_MS},
     rules::{
         condition::Judgement,
         evaluation::{Evaluated, change},
@@ -55,26 +55,17 @@ impl Expressions {
     /// Evaluates the rules that are due, those of a group one after the other.
     pub(in crate::rules) fn evaluate(&mut self, moment: &Moment<'_>, out: &mut Evaluated) {
         let rules = in_order(moment.book);
-        let names: HashSet<&str> = rules.iter().map(|r| r.rule.name.as_str()).collect();
-        self.compiled.retain(|name, _| names.contains(name.as_str()));
-        self.evaluated.retain(|name, _| names.contains(name.as_str()));
-        let gone: Vec<String> = self.recorded.keys().cloned().collect();
-        for name in gone.iter().filter(|name| !names.contains(name.as_str())) {
-            let ended = self.recorded.remove(name).unwrap_or_default();
-            for (agent, labels) in ended {
-                record(out, &agent, &labels, moment.at, STALE_MARKER);
-            }
-        }
+        self.forget_others(&rules, moment.at, out);
         if rules.is_empty() {
             return;
         }
         let history = moment.history;
-        let owned = |agent| OwnedLabels::of(history, agent, moment.at);
-        let agents = Agents::new(moment.agents, owned);
+        let agents = Agents::of_history(history, moment.agents, moment.at);
         let open = open_by_rule(moment.book);
         let stored = HistorySource::new(history);
+        let outside = Outside::default();
         let mut memory = Memory::default();
-        for rule in rules {
+        for rule in &rules {
             if !self.is_due(&rule.rule, moment.at) {
                 continue;
             }
@@ -86,34 +77,43 @@ impl Expressions {
             let place = Place {
                 source: &overlay,
                 at: moment.at,
-                outside: &Outside::default(),
+                outside: &outside,
             };
-            let found = self.compiled(&rule).and_then(|compiled| {
-                let rows = rows(&rule.rule, &compiled, &place)?;
-                Ok((compiled, rows))
-            });
-            let (compiled, rows) = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    out.errors.push((rule.rule.name.clone(), error));
-                    continue;
-                }
-            };
-            if let Condition::Record { .. } = rule.rule.condition {
-                self.record_rows(&rule.rule, &rows, &agents, moment, &mut memory, out);
-                continue;
-            }
             let open = open.get(rule.rule.name.as_str());
-            let pass = Pass {
-                moment,
-                place: &place,
-                rule: &rule,
-                compiled: &compiled,
-                agents: &agents,
-                open: open.map_or(&[], Vec::as_slice),
-            };
-            if let Err(error) = pass.observe(&rows, out) {
-                out.errors.push((rule.rule.name.clone(), error));
+            let evaluated = self.compiled(rule).and_then(|compiled| {
+                let rows = rows(&rule.rule, &compiled, &place)?;
+                if matches!(rule.rule.condition, Condition::Record { .. }) {
+                    return Ok(Some(rows));
+                }
+                let pass = Pass {
+                    moment,
+                    place: &place,
+                    rule,
+                    compiled: &compiled,
+                    agents: &agents,
+                    open: open.map_or(&[], Vec::as_slice),
+                };
+                pass.observe(&rows, out).map(|()| None)
+            });
+            match evaluated {
+                Ok(Some(rows)) => {
+                    self.record_rows(&rule.rule, &rows, &agents, moment, &mut memory, out);
+                }
+                Ok(None) => {}
+                Err(error) => out.errors.push((rule.rule.name.clone(), error)),
+            }
+        }
+    }
+
+    /// Forgets rules that are gone, and ends the series that they recorded.
+    fn forget_others(&mut self, rules: &[Arc<StoredRule>], at: Timestamp, out: &mut Evaluated) {
+        let names: HashSet<&str> = rules.iter().map(|r| r.rule.name.as_str()).collect();
+        self.compiled.retain(|name, _| names.contains(name.as_str()));
+        self.evaluated.retain(|name, _| names.contains(name.as_str()));
+        let is_gone = |name: &String, _: &mut Vec<(AgentId, Labels)>| !names.contains(name.as_str());
+        for (_, ended) in self.recorded.extract_if(.., is_gone) {
+            for (agent, labels) in ended {
+                record(out, &agent, &labels, at, STALE_MARKER);
             }
         }
     }
@@ -252,13 +252,30 @@ impl Pass<'_> {
             };
             present.insert(identity.clone());
             let agent = open.map_or(agent.agent, |open| open.agent);
-            self.note(open, agent, alert_id, identity, Finding::Holds, Some((row, texts)), out);
+            let found = Found {
+                open,
+                agent,
+                alert_id,
+                series: identity,
+                finding: Finding::Holds,
+                value: Some(row.value),
+                texts,
+            };
+            self.note(found, out);
         }
         let looked_at = self.looked_at()?;
         for open in self.open.iter().filter(|open| !present.contains(&open.series)) {
             let finding = self.absence(open, looked_at.as_ref());
-            let (id, series) = (open.alert_id.clone(), open.series.clone());
-            self.note(Some(open), open.agent, id, series, finding, None, out);
+            let found = Found {
+                open: Some(open),
+                agent: open.agent,
+                alert_id: open.alert_id.clone(),
+                series: open.series.clone(),
+                finding,
+                value: None,
+                texts: names::Texts::default(),
+            };
+            self.note(found, out);
         }
         Ok(())
     }
@@ -337,38 +354,41 @@ impl Pass<'_> {
         }
     }
 
-    fn note(
-        &self,
-        open: Option<&Arc<Alert>>,
-        agent: AgentNo,
-        alert_id: String,
-        series: String,
-        finding: Finding,
-        found: Option<(&Row, names::Texts)>,
-        out: &mut Evaluated,
-    ) {
+    /// Hands on what was found if it changes the alert as it is now.
+    fn note(&self, found: Found<'_>, out: &mut Evaluated) {
         let (rule, moment) = (&self.rule.rule, self.moment);
-        if change(moment.history, moment.at, rule, open, &finding, &alert_id).is_none() {
+        let (finding, id) = (&found.finding, &found.alert_id);
+        if change(moment.history, moment.at, rule, found.open, finding, id).is_none() {
             return;
         }
-        let value = found.as_ref().map(|(row, _)| row.value);
-        let texts = found.map(|(_, texts)| texts).unwrap_or_default();
         out.observations.push(Observation {
-            severity: severity(rule, &texts.labels),
+            severity: severity(rule, &found.texts.labels),
             rule: Arc::clone(self.rule),
-            agent,
-            alert_id,
-            series,
-            labels: texts.labels,
-            finding,
-            value,
+            agent: found.agent,
+            alert_id: found.alert_id,
+            series: found.series,
+            labels: found.texts.labels,
+            finding: found.finding,
+            value: found.value,
             threshold: None,
-            description: texts.description,
-            annotations: texts.annotations,
+            description: found.texts.description,
+            annotations: found.texts.annotations,
             samples: Vec::new(),
             traces: Vec::new(),
         });
     }
+}
+
+/// What was found of one alert.
+struct Found<'a> {
+    open: Option<&'a Arc<Alert>>,
+    agent: AgentNo,
+    alert_id: String,
+    /// Its row's identity.
+    series: String,
+    finding: Finding,
+    value: Option<f64>,
+    texts: names::Texts,
 }
 
 /// Labels of an alert. Those of one of a Prometheus rule file are the same as there, with a severity if it has none.

@@ -7,15 +7,15 @@ use super::{
     compiled::Compiled,
     instances::{Instance, Instances},
     live::labels_of,
-    rows::{Outside, Place, identified, rows},
+    rows::{Outside, Place, Row, identified, rows},
 };
 use crate::{
+    alerts::Finding,
     model::{
-        Agent, Condition, History, Labels, ReadError, Rule, Timestamp, Window, downtime_ms,
+        Agent, Condition, History, Labels, NoData, ReadError, Rule, Timestamp, Window, downtime_ms,
     },
     query::{
-        Answer, Expression, HistorySource, OwnedLabels, QueryError, QueryRange, Question, Source,
-        answer_parsed,
+        Answer, Expression, HistorySource, QueryError, QueryRange, Question, Source, answer_parsed,
     },
     rules::backtest::Episode,
 };
@@ -61,13 +61,12 @@ pub(in crate::rules) fn replay(
         }
     };
     let source = HistorySource::new(history);
-    let owned = |agent| OwnedLabels::of(history, agent, window.to);
     let mut run = Run {
         history,
         source: &source,
         rule,
         compiled: &compiled,
-        agents: Agents::new(agents, owned),
+        agents: Agents::of_history(history, agents, window.to),
         instances: Instances::default(),
         peaks: BTreeMap::new(),
         episodes: Vec::new(),
@@ -86,11 +85,12 @@ pub(in crate::rules) fn replay(
             end,
             step_ms,
         };
-        let found = run.chunk(steps)?;
         let looked_at = match &compiled.presence {
-            Some(presence) => rows_of(&source, presence, steps)?.unwrap_or_default(),
-            None => found,
+            Some(presence) => Some(rows_of(&source, presence, steps)?.unwrap_or_default()),
+            None => None,
         };
+        let found = run.chunk(steps, looked_at.as_ref())?;
+        let looked_at = looked_at.unwrap_or(found);
         covered += looked_at.len() as u64;
         let labels = looked_at.into_values().flatten().map(|(labels, _)| labels.without_name());
         seen.extend(labels);
@@ -157,8 +157,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Evaluates the moments one after the other. Returns their rows.
-    fn chunk(&mut self, steps: Steps) -> Result<ByMoment, ReadError> {
+    /// Evaluates the moments one after the other. Returns their rows. `looked_at` are those that the rule looks at,
+    /// whether it holds for them or not.
+    fn chunk(
+        &mut self,
+        steps: Steps,
+        looked_at: Option<&ByMoment>,
+    ) -> Result<ByMoment, ReadError> {
         let offset_ms = self.rule.member.as_ref().map_or(0, |m| m.query_offset_ms);
         let as_of = Steps {
             start: steps.start - offset_ms,
@@ -189,7 +194,7 @@ impl Run<'_> {
                         let peak = self.peaks.entry(row.identity.clone()).or_insert(row.value);
                         *peak = peak.max(row.value);
                     }
-                    self.take(rows, at);
+                    self.take(rows, at, looked_at);
                 }
                 Ok(_) => {}
                 // What cannot be evaluated leaves alerts as they are.
@@ -200,10 +205,19 @@ impl Run<'_> {
         Ok(found.unwrap_or_default())
     }
 
-    fn take(&mut self, rows: Vec<super::rows::Row>, at: Timestamp) {
+    fn take(&mut self, rows: Vec<Row>, at: Timestamp, looked_at: Option<&ByMoment>) {
+        let told = looked_at.filter(|_| self.rule.no_data != NoData::Resolve);
+        let present = told.map(|told| {
+            let rows = told.get(&at.as_millis()).into_iter().flatten();
+            rows.map(|(labels, _)| labels.without_name()).collect::<HashSet<Labels>>()
+        });
+        let absence = |row: &Row| match &present {
+            Some(present) if !present.contains(&row.identity) => Finding::NoData,
+            _ => Finding::Ends,
+        };
         let runs = self.history.runs();
         let down = |from, to| downtime_ms(&runs, from, to);
-        let changes = self.instances.take(self.rule, rows, at, &down);
+        let changes = self.instances.take(self.rule, rows, at, &absence, &down);
         for (instance, _) in changes {
             if instance.life.resolved_at.is_some() {
                 self.note(&instance);

@@ -7,7 +7,7 @@ use std::{
 
 use super::series;
 use crate::{
-    alerts::Life,
+    alerts::{Finding, Life},
     model::{
         Condition, LabelPairs, Labels, NAME_LABEL, Rule, STALE_MARKER, Timestamp,
         format_duration_ms,
@@ -205,7 +205,8 @@ impl<'r> Run<'r> {
         let samples: Vec<(Labels, f64)> = if let Condition::Record { .. } = tested.rule.condition {
             found.into_iter().map(|row| (row.identity, row.value)).collect()
         } else {
-            tested.instances.take(tested.rule, found, at, &|_, _| 0);
+            let ends = |_: &Row| Finding::Ends;
+            tested.instances.take(tested.rule, found, at, &ends, &|_, _| 0);
             let open = tested.instances.open();
             open.flat_map(|open| told_as_series(tested.rule, &open.row, &open.life)).collect()
         };
