@@ -11,7 +11,7 @@ use keys::{COMMON, KINDS, NOT_OF_EXPR};
 use reader::{NAME_BYTES_MAX, Reader, expected};
 
 pub use keys::RULE_KEYS;
-pub use prometheus::{read_definition, GROUP_KEY};
+pub use prometheus::{GROUP_KEY, read_definition};
 
 use crate::model::{
     Aggregate, Condition, DAY_MS, FlapDamping, Glob, LabelPairs, Limit, MatchOperator, Matcher,
@@ -131,7 +131,10 @@ impl Reader<'_> {
         if is_expr {
             let same = self.pairs("labels");
             if !same.is_empty() && !add_labels.is_empty() {
-                self.report("labels", "is the same as `add_labels` here: give one of them");
+                self.report(
+                    "labels",
+                    "is the same as `add_labels` here: give one of them",
+                );
             }
             add_labels.extend(same);
         }
@@ -162,7 +165,10 @@ impl Reader<'_> {
         for key in self.object.keys() {
             let is_expr = kind.is_some_and(|(name, _)| name == "expr");
             if is_expr && NOT_OF_EXPR.contains(&key.as_str()) {
-                self.report(key, "has no meaning in a rule of type expr: the expression says it");
+                self.report(
+                    key,
+                    "has no meaning in a rule of type expr: the expression says it",
+                );
                 continue;
             }
             if COMMON.contains(&key.as_str()) {

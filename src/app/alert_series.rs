@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     model::{
-        AgentId, AgentNo, Alert, AlertSource, AlertState, Batch, History as _, OccurrenceNo,
-        STALE_MARKER, Timestamp,
+        AgentId, AgentNo, Alert, AlertSource, AlertState, Batch, OccurrenceNo, STALE_MARKER,
+        Timestamp,
     },
     store::{Append, Store, Urgency},
 };

@@ -86,8 +86,10 @@ impl CheckConfig {
 ///
 /// Exit status 1 when there is a mistake, 2 when there is no such file.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  longwatch check rules rules.toml\n  longwatch check rules alerts.yml\n  \
-    longwatch check rules /etc/longwatch/rules --format json")]
+#[command(
+    after_help = "Examples:\n  longwatch check rules rules.toml\n  longwatch check rules alerts.yml\n  \
+    longwatch check rules /etc/longwatch/rules --format json"
+)]
 pub(super) struct CheckRules {
     /// The file (TOML, or YAML in Prometheus' form) or directory
     #[arg(value_name = "FILE")]

@@ -1,6 +1,9 @@
 //! `longwatch rules test`
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use regex::Regex;
@@ -56,11 +59,17 @@ impl RuleTest {
                 Failure::from,
             ));
         }
-        let tested: Vec<(&Path, Tested)> =
-            self.files.iter().map(|file| (file.as_path(), test(file, &only))).collect();
+        let tested: Vec<(&Path, Tested)> = self
+            .files
+            .iter()
+            .map(|file| (file.as_path(), test(file, &only)))
+            .collect();
         let text = match self.format {
             Answer::Json => output::pretty(&answer(&tested)),
-            Answer::Text => tested.iter().map(|(file, tested)| shown(file, tested)).collect(),
+            Answer::Text => tested
+                .iter()
+                .map(|(file, tested)| shown(file, tested))
+                .collect(),
         };
         output::print(text.as_bytes())?;
         if tested.iter().all(|(_, tested)| tested.failures.is_empty()) {
@@ -77,7 +86,10 @@ fn test(file: &Path, only: &[Regex]) -> Tested {
         Err(errors) => {
             return Tested {
                 run: 0,
-                failures: errors.iter().map(|error| (String::new(), error.to_string())).collect(),
+                failures: errors
+                    .iter()
+                    .map(|error| (String::new(), error.to_string()))
+                    .collect(),
             };
         }
     };
@@ -89,7 +101,9 @@ fn test(file: &Path, only: &[Regex]) -> Tested {
     for test in found.tests.iter().filter(|test| is_wanted(&test.name)) {
         tested.run += 1;
         let failures = rules::run_unit_test(test, &found.rules).into_iter();
-        tested.failures.extend(failures.map(|failure| (test.name.clone(), failure)));
+        tested
+            .failures
+            .extend(failures.map(|failure| (test.name.clone(), failure)));
     }
     tested
 }
@@ -102,10 +116,10 @@ fn shown(file: &Path, tested: &Tested) -> String {
     out.push_str("  FAILED:\n");
     for (name, failure) in &tested.failures {
         if !name.is_empty() {
-            out.push_str(&format!("    name: {},\n", printable(name)));
+            let _ = writeln!(out, "    name: {},", printable(name));
         }
         for line in failure.lines() {
-            out.push_str(&format!("    {}\n", printable(line)));
+            let _ = writeln!(out, "    {}", printable(line));
         }
     }
     out + "\n"
@@ -113,7 +127,10 @@ fn shown(file: &Path, tested: &Tested) -> String {
 
 fn answer(tested: &[(&Path, Tested)]) -> Value {
     let files = tested.iter().map(|(file, tested)| {
-        let failures = tested.failures.iter().map(|(name, reason)| json!({"test": name, "reason": reason}));
+        let failures = tested
+            .failures
+            .iter()
+            .map(|(name, reason)| json!({"test": name, "reason": reason}));
         json!({
             "file": file.display().to_string(),
             "tests": tested.run,

@@ -59,7 +59,10 @@ struct Group {
 type Texts = BTreeMap<String, Spanned<Option<String>>>;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a rule with `alert` or `record`, and `expr`")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a rule with `alert` or `record`, and `expr`"
+)]
 struct WrittenRule {
     #[serde(default)]
     record: Option<Spanned<String>>,
@@ -151,7 +154,9 @@ impl Reader<'_> {
     fn group(&mut self, group: Group, names: &mut HashSet<String>) {
         let rules = group.rules.unwrap_or_default();
         let Some(name) = group.name.filter(|name| !name.value.is_empty()) else {
-            let at = rules.first().map_or(Location::UNKNOWN, |rule| rule.referenced);
+            let at = rules
+                .first()
+                .map_or(Location::UNKNOWN, |rule| rule.referenced);
             self.report(at, "name", "a group must have a name");
             return;
         };
@@ -161,7 +166,10 @@ impl Reader<'_> {
         }
         let mut shared = Map::new();
         shared.insert("name".to_owned(), json!(name.value));
-        for (key, text) in [("interval", group.interval), ("query_offset", group.query_offset)] {
+        for (key, text) in [
+            ("interval", group.interval),
+            ("query_offset", group.query_offset),
+        ] {
             let Some(text) = text else { continue };
             if let Err(why) = parse_duration_ms(&text.value) {
                 self.report(text.referenced, key, why.to_string());
@@ -192,7 +200,11 @@ impl Reader<'_> {
         let Some((kind, title)) = self.title(rule, at) else {
             return;
         };
-        let Some(expr) = rule.expr.as_ref().filter(|expr| !expr.value.trim().is_empty()) else {
+        let Some(expr) = rule
+            .expr
+            .as_ref()
+            .filter(|expr| !expr.value.trim().is_empty())
+        else {
             self.report(at, "expr", "field 'expr' must be set in rule");
             return;
         };
@@ -204,11 +216,19 @@ impl Reader<'_> {
         let annotations = rule.annotations.as_ref().unwrap_or(&none);
         self.check_names(labels, "labels");
         self.check_names(annotations, "annotations");
-        let all_labels: BTreeMap<&String, &str> =
-            group_labels.iter().chain(labels).map(|(name, text)| (name, text_of(text))).collect();
-        let texts: BTreeMap<&String, &str> =
-            annotations.iter().map(|(name, text)| (name, text_of(text))).collect();
-        let group = member.get("name").and_then(Value::as_str).unwrap_or_default();
+        let all_labels: BTreeMap<&String, &str> = group_labels
+            .iter()
+            .chain(labels)
+            .map(|(name, text)| (name, text_of(text)))
+            .collect();
+        let texts: BTreeMap<&String, &str> = annotations
+            .iter()
+            .map(|(name, text)| (name, text_of(text)))
+            .collect();
+        let group = member
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let mut definition = Map::new();
         let name = unique(group, &title.value, taken);
         definition.insert("name".to_owned(), json!(name));
@@ -216,7 +236,10 @@ impl Reader<'_> {
         let condition = if kind == "record" { "record" } else { "expr" };
         definition.insert("condition_type".to_owned(), json!(condition));
         definition.insert("expr".to_owned(), json!(expr.value));
-        for (key, text) in [("for", &rule.for_), ("keep_firing_for", &rule.keep_firing_for)] {
+        for (key, text) in [
+            ("for", &rule.for_),
+            ("keep_firing_for", &rule.keep_firing_for),
+        ] {
             if let Some(text) = text {
                 definition.insert(key.to_owned(), json!(text.value));
             }
@@ -257,9 +280,8 @@ impl Reader<'_> {
         rule: &'r WrittenRule,
         at: Location,
     ) -> Option<(&'static str, &'r Spanned<String>)> {
-        let given = |text: &'r Option<Spanned<String>>| {
-            text.as_ref().filter(|text| !text.value.is_empty())
-        };
+        let given =
+            |text: &'r Option<Spanned<String>>| text.as_ref().filter(|text| !text.value.is_empty());
         match (given(&rule.record), given(&rule.alert)) {
             (Some(_), Some(alert)) => {
                 let why = "only one of 'record' and 'alert' must be set";
@@ -283,13 +305,19 @@ impl Reader<'_> {
             );
             self.report(title.referenced, "record", why);
         }
-        for (key, text) in [("for", &rule.for_), ("keep_firing_for", &rule.keep_firing_for)] {
+        for (key, text) in [
+            ("for", &rule.for_),
+            ("keep_firing_for", &rule.keep_firing_for),
+        ] {
             if let Some(text) = text {
                 let why = format!("invalid field '{key}' in recording rule");
                 self.report(text.referenced, key, why);
             }
         }
-        let first = rule.annotations.as_ref().and_then(|texts| texts.values().next());
+        let first = rule
+            .annotations
+            .as_ref()
+            .and_then(|texts| texts.values().next());
         if let Some(first) = first {
             let why = "invalid field 'annotations' in recording rule";
             self.report(first.referenced, "annotations", why);
@@ -299,7 +327,11 @@ impl Reader<'_> {
     fn check_names(&mut self, texts: &Texts, key: &str) {
         for (name, text) in texts {
             if name.is_empty() || name == crate::model::NAME_LABEL {
-                let what = if key == "labels" { "label" } else { "annotation" };
+                let what = if key == "labels" {
+                    "label"
+                } else {
+                    "annotation"
+                };
                 let why = format!("invalid {what} name: {name:?}");
                 self.report(text.referenced, key, why);
             }
@@ -316,8 +348,9 @@ fn place_of(key: &str, rule: &WrittenRule, group_labels: &Texts) -> Option<Locat
     let of = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.referenced);
     let within = |texts: Option<&Texts>, name: &str| Some(texts?.get(name)?.referenced);
     match key.split_once('.') {
-        Some(("labels", name)) => within(rule.labels.as_ref(), name)
-            .or_else(|| within(Some(group_labels), name)),
+        Some(("labels", name)) => {
+            within(rule.labels.as_ref(), name).or_else(|| within(Some(group_labels), name))
+        }
         Some(("annotations", name)) => within(rule.annotations.as_ref(), name),
         _ => match key {
             "expr" => of(&rule.expr),
@@ -353,13 +386,19 @@ pub(super) fn tell_groups_apart(rules: &mut [FileRule]) {
         }
     }
     for found in rules.iter_mut() {
-        let Some(group) = group(found).filter(|group| files.get(group).is_some_and(|f| f.len() > 1))
+        let Some(group) =
+            group(found).filter(|group| files.get(group).is_some_and(|f| f.len() > 1))
         else {
             continue;
         };
         let path = file(found);
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        rename_group(&mut found.rule, &format!("{}:{group}", stem.unwrap_or_default()));
+        let stem = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
+        rename_group(
+            &mut found.rule,
+            &format!("{}:{group}", stem.unwrap_or_default()),
+        );
     }
 }
 
@@ -367,7 +406,11 @@ fn rename_group(stored: &mut StoredRule, group: &str) {
     let Some(member) = stored.rule.member.as_mut() else {
         return;
     };
-    let rest = stored.rule.name.get(member.group.len()..).unwrap_or_default();
+    let rest = stored
+        .rule
+        .name
+        .get(member.group.len()..)
+        .unwrap_or_default();
     let name = format!("{group}{rest}");
     group.clone_into(&mut member.group);
     let mut definition: Value = serde_json::from_str(&stored.definition).unwrap_or_default();
@@ -377,13 +420,23 @@ fn rename_group(stored: &mut StoredRule, group: &str) {
     stored.definition = definition.to_string();
 }
 
+/// Kind, name and labels of a rule.
+type Said<'r> = (&'static str, &'r str, &'r [(String, String)]);
+
 /// Rules that say the same twice: the same kind, name and labels.
 pub(super) fn duplicates(rules: &[FileRule]) -> Vec<String> {
-    let mut first: HashMap<(&str, &str, &[(String, String)]), &Origin> = HashMap::new();
+    let mut first: HashMap<Said<'_>, &Origin> = HashMap::new();
     let mut remarks = Vec::new();
-    for found in rules.iter().filter(|found| found.rule.rule.member.is_some()) {
+    for found in rules
+        .iter()
+        .filter(|found| found.rule.rule.member.is_some())
+    {
         let rule = &found.rule.rule;
-        let key = (rule.condition.kind(), rule.alert_name(), rule.add_labels.as_slice());
+        let key = (
+            rule.condition.kind(),
+            rule.alert_name(),
+            rule.add_labels.as_slice(),
+        );
         match first.get(&key) {
             Some(first) => remarks.push(format!(
                 "{}: `{}` is a duplicate: the same name and labels as at {first}",
@@ -417,13 +470,24 @@ mod tests {
         assert_eq!(names, ["g/Hot", "g/Hot#2", "g/job:cpu:avg"]);
         let rule = &rules[0].rule.rule;
         assert_eq!(rule.for_ms, 300_000);
-        let labels: Vec<String> = rule.add_labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let labels: Vec<String> = rule
+            .add_labels
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
         assert_eq!(labels.join(" "), "severity=critical team=a zone=y");
-        assert_eq!(rule.member.as_ref().and_then(|m| m.interval_ms), Some(60_000));
+        assert_eq!(
+            rule.member.as_ref().and_then(|m| m.interval_ms),
+            Some(60_000)
+        );
         assert_eq!(rules[1].at.to_string(), "r.yml:12:12");
         let kept: Value = serde_json::from_str(&rules[0].rule.definition).unwrap();
         let again = crate::alerts::read_definition(kept.as_object().unwrap());
-        assert_eq!(again.as_ref(), Ok(rule), "what is kept is read back as the same rule");
+        assert_eq!(
+            again.as_ref(),
+            Ok(rule),
+            "what is kept is read back as the same rule"
+        );
     }
 
     #[test]
@@ -445,9 +509,13 @@ mod tests {
         for (error, expected) in errors.iter().zip(expected) {
             assert!(error.starts_with(expected), "{error}");
         }
-        let errors = parse("groups:\n- name: g\n  rules:\n  - alert: A\n    expr: 1\n    anotations: {}\n");
+        let errors =
+            parse("groups:\n- name: g\n  rules:\n  - alert: A\n    expr: 1\n    anotations: {}\n");
         let errors = errors.unwrap_err();
-        assert!(errors[0].starts_with("r.yml:6:5:") && errors[0].contains("anotations"), "{errors:?}");
+        assert!(
+            errors[0].starts_with("r.yml:6:5:") && errors[0].contains("anotations"),
+            "{errors:?}"
+        );
     }
 
     #[test]
@@ -460,7 +528,10 @@ mod tests {
         assert_eq!(names[1], "r:g/Hot#2");
         assert_eq!(names[3], "other:g/Hot");
         let kept: Value = serde_json::from_str(&rules[3].rule.definition).unwrap();
-        assert_eq!((&kept["name"], &kept["group"]["name"]), (&json!("other:g/Hot"), &json!("other:g")));
+        assert_eq!(
+            (&kept["name"], &kept["group"]["name"]),
+            (&json!("other:g/Hot"), &json!("other:g"))
+        );
         assert_eq!(duplicates(&rules).len(), 3);
     }
 

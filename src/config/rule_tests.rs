@@ -86,7 +86,10 @@ struct WrittenAlertTest {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an alert with `exp_labels` and `exp_annotations`")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an alert with `exp_labels` and `exp_annotations`"
+)]
 struct WrittenAlert {
     #[serde(default)]
     exp_labels: BTreeMap<String, Option<String>>,
@@ -208,7 +211,9 @@ impl Reader<'_> {
         }
         let order = |rule: &Rule| {
             let group = rule.member.as_ref().map(|member| &member.group);
-            file.group_eval_order.iter().position(|name| Some(name) == group)
+            file.group_eval_order
+                .iter()
+                .position(|name| Some(name) == group)
         };
         if !file.group_eval_order.is_empty() {
             rules.sort_by_key(|rule| order(rule).unwrap_or(usize::MAX));
@@ -233,7 +238,11 @@ impl Reader<'_> {
                         .iter()
                         .map(|series| (series.series.clone(), series.values.clone()))
                         .collect(),
-                    alerts: group.alert_rule_test.iter().map(|t| self.alert_test(t)).collect(),
+                    alerts: group
+                        .alert_rule_test
+                        .iter()
+                        .map(|t| self.alert_test(t))
+                        .collect(),
                     expressions: group
                         .promql_expr_test
                         .iter()
@@ -272,7 +281,9 @@ impl Reader<'_> {
     fn alert_test(&mut self, test: &WrittenAlertTest) -> AlertTest {
         let expected = test.exp_alerts.iter().flatten();
         AlertTest {
-            eval_time_ms: self.duration(Some(&test.eval_time), "eval_time").unwrap_or(0),
+            eval_time_ms: self
+                .duration(Some(&test.eval_time), "eval_time")
+                .unwrap_or(0),
             alertname: test.alertname.clone(),
             expected: expected
                 .map(|alert| ExpectedAlert {
@@ -287,7 +298,9 @@ impl Reader<'_> {
         let expected = test.exp_samples.iter().flatten();
         ExpressionTest {
             expr: test.expr.clone(),
-            eval_time_ms: self.duration(test.eval_time.as_ref(), "eval_time").unwrap_or(0),
+            eval_time_ms: self
+                .duration(test.eval_time.as_ref(), "eval_time")
+                .unwrap_or(0),
             expected: expected
                 .map(|sample| ExpectedSample {
                     labels: sample.labels.clone().unwrap_or_default(),
@@ -300,7 +313,9 @@ impl Reader<'_> {
 }
 
 fn pairs(table: &BTreeMap<String, Option<String>>) -> LabelPairs {
-    let pairs = table.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default()));
+    let pairs = table
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone().unwrap_or_default()));
     pairs.collect()
 }
 
@@ -317,7 +332,11 @@ fn matching(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     if !name.contains('*') {
         return Vec::new();
     }
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
     let glob = crate::model::Glob::new(name.into_owned());
     let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries

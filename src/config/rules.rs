@@ -19,8 +19,8 @@ use super::{
     value::kind_of,
 };
 use crate::{
-    rules::read_rule,
     model::{RuleOrigin, StoredRule, Timestamp},
+    rules::read_rule,
     store::RULES_MAX,
 };
 

@@ -196,7 +196,11 @@ impl Alert {
 
     /// Name of the rule that raised it, if one did.
     pub fn rule_name(&self) -> &str {
-        if self.rule.is_empty() { &self.name } else { &self.rule }
+        if self.rule.is_empty() {
+            &self.name
+        } else {
+            &self.rule
+        }
     }
 
     /// Whether it was firing at the moment.

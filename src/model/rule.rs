@@ -396,13 +396,15 @@ pub struct Rule {
     /// More to be said; templates.
     pub annotations: Vec<(String, String)>,
     /// What it has beside if it comes from a Prometheus rule file.
-    pub member: Option<GroupMember>,
+    pub member: Option<Box<GroupMember>>,
 }
 
 impl Rule {
     /// What its alerts are called: in a Prometheus rule file several rules may share that name.
     pub fn alert_name(&self) -> &str {
-        self.member.as_ref().map_or(&self.name, |member| &member.title)
+        self.member
+            .as_ref()
+            .map_or(&self.name, |member| &member.title)
     }
 
     /// Whether it is about whole agents rather than single series.

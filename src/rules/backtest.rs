@@ -119,7 +119,10 @@ pub fn backtest(
         };
         of_agent(history, &replay, &mut tallies)?;
     }
-    for tally in tallies.iter_mut().filter(|t| t.rule.condition.expression().is_some()) {
+    for tally in tallies
+        .iter_mut()
+        .filter(|t| t.rule.condition.expression().is_some())
+    {
         tally.take(replay(history, &agents, tally.rule, window)?);
     }
     progress(agents.len(), agents.len());

@@ -58,7 +58,10 @@ mod tests {
         );
         assert_eq!(mistakes(&json!("")), ["expr: must not be empty"]);
         assert_eq!(mistakes(&Value::Null), ["expr: is missing"]);
-        assert_eq!(mistakes(&json!(1)), ["expr: expected a text, found a number"]);
+        assert_eq!(
+            mistakes(&json!(1)),
+            ["expr: expected a text, found a number"]
+        );
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub fn lint(
             continue;
         }
         if report.series == 0 && rule.condition.expression().is_some() {
-            let why = "no series that its expression names had samples, or it never held".to_owned();
+            let why =
+                "no series that its expression names had samples, or it never held".to_owned();
             remark(Weight::Note, why);
             continue;
         }

@@ -44,7 +44,13 @@ pub(super) fn texts(
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect()
     });
-    filled(rule, agent, series.map_or("", SeriesKey::name), &of_series, found)
+    filled(
+        rule,
+        agent,
+        series.map_or("", SeriesKey::name),
+        &of_series,
+        found,
+    )
 }
 
 /// The same for a row of an expression. `agent` is that which the row names; a label `agent_id` that names none stays.
@@ -53,7 +59,9 @@ pub(super) fn texts_of_row(rule: &Rule, agent: &str, row: &Labels, found: &Judge
         "" => agent,
         named => named,
     };
-    let others = row.iter().filter(|(name, _)| ![NAME_LABEL, "agent_id"].contains(name));
+    let others = row
+        .iter()
+        .filter(|(name, _)| ![NAME_LABEL, "agent_id"].contains(name));
     let of_row: LabelPairs = others.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     filled(rule, agent, row.name(), &of_row, found)
 }

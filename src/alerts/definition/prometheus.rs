@@ -76,7 +76,7 @@ impl Reader<'_> {
             flap_damping: None,
             add_labels: labels,
             annotations,
-            member: Some(member),
+            member: Some(Box::new(member)),
         }
     }
 
@@ -95,13 +95,11 @@ impl Reader<'_> {
         let Some(value) = self.get(key) else {
             return 0;
         };
-        match value.as_str().map(parse_duration_ms) {
-            Some(Ok(ms)) => ms,
-            _ => {
-                self.report(key, format!("{value} is not a duration"));
-                0
-            }
+        if let Some(Ok(ms)) = value.as_str().map(parse_duration_ms) {
+            return ms;
         }
+        self.report(key, format!("{value} is not a duration"));
+        0
     }
 
     fn string_pairs(&mut self, key: &str) -> LabelPairs {
@@ -124,8 +122,8 @@ fn description(annotations: &LabelPairs) -> String {
         let found = annotations.iter().find(|(name, _)| name == wanted);
         found.map(|(_, text)| text.clone())
     };
-    let texts = ["description", "summary", "message"].into_iter();
-    texts.filter_map(text).next().unwrap_or_default()
+    let mut texts = ["description", "summary", "message"].into_iter();
+    texts.find_map(text).unwrap_or_default()
 }
 
 /// The severity that a label names, as far as it is one of longwatch's words; warning otherwise.
@@ -161,20 +159,21 @@ mod tests {
         assert_eq!(rule.description, "s {{ $value }}");
         assert_eq!(
             rule.member,
-            Some(GroupMember {
+            Some(Box::new(GroupMember {
                 title: "Hot".to_owned(),
                 group: "node".to_owned(),
                 position: 3,
                 interval_ms: Some(60_000),
                 query_offset_ms: 10_000,
                 limit: 7,
-            })
+            }))
         );
     }
 
     #[test]
     fn one_that_records_has_no_alert() {
-        let rule = read(&json!({"name": "g/r", "record": "r", "expr": "1", "group": {"name": "g"}}));
+        let rule =
+            read(&json!({"name": "g/r", "record": "r", "expr": "1", "group": {"name": "g"}}));
         let condition = rule.unwrap().condition;
         assert_eq!(
             condition,
@@ -183,14 +182,16 @@ mod tests {
                 metric: "r".to_owned()
             }
         );
-        let mistakes = read(&json!({"name": "g/r", "alert": "r", "for": "x", "group": {}})).unwrap_err();
+        let mistakes =
+            read(&json!({"name": "g/r", "alert": "r", "for": "x", "group": {}})).unwrap_err();
         let keys: Vec<&str> = mistakes.iter().map(|m| m.key.as_str()).collect();
         assert_eq!(keys, ["expr", "for"]);
     }
 
     #[test]
     fn longwatch_s_own_form_knows_no_group() {
-        let own = json!({"name": "a", "description": "d", "condition_type": "expr", "expr": "up == 0"});
+        let own =
+            json!({"name": "a", "description": "d", "condition_type": "expr", "expr": "up == 0"});
         assert_eq!(read(&own).unwrap().condition.expression(), Some("up == 0"));
         let mut mixed = own.as_object().unwrap().clone();
         mixed.insert(GROUP_KEY.to_owned(), json!("g"));

@@ -83,7 +83,7 @@ impl<'a> Agents<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AgentId, Registration};
+    use crate::model::{AgentId, Registration, RegistrationSource};
 
     fn agent(no: u32, id: &str) -> Agent {
         Agent {
@@ -91,13 +91,19 @@ mod tests {
             id: AgentId::new(id).unwrap(),
             registered_at: Timestamp::from_millis(0),
             deregistered_at: None,
-            registration: Registration::default(),
+            registration: Registration::bare(RegistrationSource::Api),
         }
     }
 
     #[test]
     fn labels_lead_to_an_agent() {
-        let agents = [agent(0, "longwatch"), agent(1, "a"), agent(2, "j/h:1"), agent(3, "b"), agent(4, "c")];
+        let agents = [
+            agent(0, "longwatch"),
+            agent(1, "a"),
+            agent(2, "j/h:1"),
+            agent(3, "b"),
+            agent(4, "c"),
+        ];
         // Two agents are scraped at one place, by different jobs.
         let owned = |agent: &Agent| {
             let instance = if agent.no.0 >= 3 { "x:9" } else { "" };
@@ -112,7 +118,11 @@ mod tests {
         assert_eq!(found(&[("job", "j"), ("instance", "h:1")]), (2, true));
         assert_eq!(found(&[("agent_id", "none"), ("job", "b")]), (3, true));
         assert_eq!(found(&[("job", "c"), ("instance", "x:9")]), (4, true));
-        assert_eq!(found(&[("instance", "x:9")]), (0, false), "either could be meant");
+        assert_eq!(
+            found(&[("instance", "x:9")]),
+            (0, false),
+            "either could be meant"
+        );
         assert_eq!(found(&[]), (0, false));
         let nobody = Agents::new(&agents[1..2], owned);
         assert_eq!(nobody.of(&Labels::default()).agent, AgentNo::NONE);

@@ -36,10 +36,16 @@ impl Instances {
         downtime_ms: &dyn Fn(Timestamp, Timestamp) -> i64,
     ) -> Vec<(Instance, AlertEventKind)> {
         let present: HashSet<Labels> = rows.iter().map(|row| row.identity.clone()).collect();
-        let absent = self.open.values().filter(|open| !present.contains(&open.row.identity));
+        let absent = self
+            .open
+            .values()
+            .filter(|open| !present.contains(&open.row.identity));
         let absent: Vec<Row> = absent.map(|open| open.row.clone()).collect();
         let holds = rows.into_iter().map(|row| (row, Finding::Holds));
-        let ends = absent.into_iter().map(|row| (absence(&row), row)).map(|(f, row)| (row, f));
+        let ends = absent
+            .into_iter()
+            .map(|row| (absence(&row), row))
+            .map(|(f, row)| (row, f));
         let mut changes = Vec::new();
         for (row, finding) in holds.chain(ends) {
             let known = self.open.get_mut(&row.identity);
@@ -51,7 +57,11 @@ impl Instances {
             let surroundings = Surroundings {
                 downtime_ms,
                 firings_since: &|since| {
-                    fired.into_iter().flatten().filter(|fired| **fired >= since).count()
+                    fired
+                        .into_iter()
+                        .flatten()
+                        .filter(|fired| **fired >= since)
+                        .count()
                 },
             };
             let terms = Terms::from(rule);
@@ -68,7 +78,8 @@ impl Instances {
             if step.life.resolved_at.is_some() {
                 self.open.remove(&instance.row.identity);
             } else {
-                self.open.insert(instance.row.identity.clone(), instance.clone());
+                self.open
+                    .insert(instance.row.identity.clone(), instance.clone());
             }
             changes.push((instance, step.kind));
         }
@@ -103,16 +114,32 @@ mod tests {
         let mut instances = Instances::default();
         let mut told = Vec::new();
         // There, there, gone, gone, there, gone, gone, gone; a minute each.
-        for (minute, is_there) in [true, true, false, false, true, false, false, false].into_iter().enumerate() {
+        for (minute, is_there) in [true, true, false, false, true, false, false, false]
+            .into_iter()
+            .enumerate()
+        {
             let at = Timestamp::from_millis(minute as i64 * 60_000);
-            let rows = if is_there { vec![row(minute as f64)] } else { Vec::new() };
+            let rows = if is_there {
+                vec![row(minute as f64)]
+            } else {
+                Vec::new()
+            };
             let changes = instances.take(&rule, rows, at, &|_| Finding::Ends, &|_, _| 0);
             told.push(changes.first().map(|(_, kind)| kind.as_str()));
         }
         let kinds: Vec<&str> = told.iter().map(|kind| kind.unwrap_or("-")).collect();
         assert_eq!(
             kinds,
-            ["pending", "fired", "kept_firing", "-", "returned", "kept_firing", "-", "resolved"]
+            [
+                "pending",
+                "fired",
+                "kept_firing",
+                "-",
+                "returned",
+                "kept_firing",
+                "-",
+                "resolved"
+            ]
         );
         assert_eq!(instances.open().count(), 0);
     }

@@ -108,9 +108,12 @@ impl Expressions {
     /// Forgets rules that are gone, and ends the series that they recorded.
     fn forget_others(&mut self, rules: &[Arc<StoredRule>], at: Timestamp, out: &mut Evaluated) {
         let names: HashSet<&str> = rules.iter().map(|r| r.rule.name.as_str()).collect();
-        self.compiled.retain(|name, _| names.contains(name.as_str()));
-        self.evaluated.retain(|name, _| names.contains(name.as_str()));
-        let is_gone = |name: &String, _: &mut Vec<(AgentId, Labels)>| !names.contains(name.as_str());
+        self.compiled
+            .retain(|name, _| names.contains(name.as_str()));
+        self.evaluated
+            .retain(|name, _| names.contains(name.as_str()));
+        let is_gone =
+            |name: &String, _: &mut Vec<(AgentId, Labels)>| !names.contains(name.as_str());
         for (_, ended) in self.recorded.extract_if(.., is_gone) {
             for (agent, labels) in ended {
                 record(out, &agent, &labels, at, STALE_MARKER);
@@ -167,7 +170,11 @@ impl Expressions {
         }
         let before = self.recorded.insert(rule.name.clone(), now);
         let now = self.recorded.get(&rule.name);
-        let kept: HashSet<&Labels> = now.into_iter().flatten().map(|(_, labels)| labels).collect();
+        let kept: HashSet<&Labels> = now
+            .into_iter()
+            .flatten()
+            .map(|(_, labels)| labels)
+            .collect();
         let ended = before.into_iter().flatten();
         for (agent, labels) in ended.filter(|(_, labels)| !kept.contains(labels)) {
             record(out, &agent, &labels, at, STALE_MARKER);
@@ -264,7 +271,11 @@ impl Pass<'_> {
             self.note(found, out);
         }
         let looked_at = self.looked_at()?;
-        for open in self.open.iter().filter(|open| !present.contains(&open.series)) {
+        for open in self
+            .open
+            .iter()
+            .filter(|open| !present.contains(&open.series))
+        {
             let finding = self.absence(open, looked_at.as_ref());
             let found = Found {
                 open: Some(open),
@@ -294,7 +305,9 @@ impl Pass<'_> {
         };
         let found = instant(self.place.source, presence, self.moment.at)?;
         let rows = identified(rule, self.compiled, self.place, found)?;
-        Ok(Some(rows.iter().map(|row| row.identity.to_string()).collect()))
+        Ok(Some(
+            rows.iter().map(|row| row.identity.to_string()).collect(),
+        ))
     }
 
     /// Whether there may be no samples yet for an alert that was open before the start.
@@ -346,7 +359,9 @@ impl Pass<'_> {
         let labels = labels_of(rule, agent, row);
         let annotations = annotations(self.compiled, self.place, row);
         let text = |wanted: &str| annotations.iter().find(|(name, _)| name == wanted);
-        let said = ["description", "summary", "message"].into_iter().find_map(text);
+        let said = ["description", "summary", "message"]
+            .into_iter()
+            .find_map(text);
         names::Texts {
             labels,
             description: said.map_or_else(|| rule.alert_name().to_owned(), |(_, t)| t.clone()),

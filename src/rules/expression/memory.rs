@@ -167,7 +167,15 @@ mod tests {
             below: None,
         });
         assert_eq!(value(&above, Some(&numbered), "m", 2_000), [2.0, 9.0]);
-        assert_eq!(value(&above, Some(&numbered), "sum_over_time(m{a=\"1\"}[5s])", 2_000), [3.0]);
+        assert_eq!(
+            value(
+                &above,
+                Some(&numbered),
+                "sum_over_time(m{a=\"1\"}[5s])",
+                2_000
+            ),
+            [3.0]
+        );
     }
 
     /// The same series under agent 1.

@@ -92,7 +92,10 @@ pub(in crate::rules) fn replay(
         let found = run.chunk(steps, looked_at.as_ref())?;
         let looked_at = looked_at.unwrap_or(found);
         covered += looked_at.len() as u64;
-        let labels = looked_at.into_values().flatten().map(|(labels, _)| labels.without_name());
+        let labels = looked_at
+            .into_values()
+            .flatten()
+            .map(|(labels, _)| labels.without_name());
         seen.extend(labels);
         start = end + step_ms - (end - start) % step_ms;
     }
@@ -135,7 +138,9 @@ fn rows_of(
     if let Answer::Matrix(series) = answered.answer {
         for series in series {
             for (time, value) in series.samples {
-                rows.entry(time).or_default().push((series.labels.clone(), value));
+                rows.entry(time)
+                    .or_default()
+                    .push((series.labels.clone(), value));
             }
         }
     }
@@ -159,11 +164,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Evaluates the moments one after the other. Returns their rows. `looked_at` are those that the rule looks at,
     /// whether it holds for them or not.
-    fn chunk(
-        &mut self,
-        steps: Steps,
-        looked_at: Option<&ByMoment>,
-    ) -> Result<ByMoment, ReadError> {
+    fn chunk(&mut self, steps: Steps, looked_at: Option<&ByMoment>) -> Result<ByMoment, ReadError> {
         let offset_ms = self.rule.member.as_ref().map_or(0, |m| m.query_offset_ms);
         let as_of = Steps {
             start: steps.start - offset_ms,
@@ -209,7 +210,8 @@ impl Run<'_> {
         let told = looked_at.filter(|_| self.rule.no_data != NoData::Resolve);
         let present = told.map(|told| {
             let rows = told.get(&at.as_millis()).into_iter().flatten();
-            rows.map(|(labels, _)| labels.without_name()).collect::<HashSet<Labels>>()
+            rows.map(|(labels, _)| labels.without_name())
+                .collect::<HashSet<Labels>>()
         });
         let absence = |row: &Row| match &present {
             Some(present) if !present.contains(&row.identity) => Finding::NoData,

@@ -8,9 +8,7 @@ use std::collections::HashSet;
 use super::compiled::Compiled;
 use crate::{
     model::{Condition, LabelPairs, Labels, NAME_LABEL, Rule, Timestamp},
-    query::{
-        Answer, Expression, QueryRange, Question, Source, answer, answer_parsed,
-    },
+    query::{Answer, Expression, QueryRange, Question, Source, answer, answer_parsed},
     rules::template::{Facts, Template},
 };
 
@@ -81,7 +79,11 @@ pub(in crate::rules) fn identified(
         if !seen.insert(identity.clone()) {
             return Err(format!(
                 "vector contains metrics with the same labelset after applying {} labels: {identity}",
-                if matches!(rule.condition, Condition::Record { .. }) { "rule" } else { "alert" }
+                if matches!(rule.condition, Condition::Record { .. }) {
+                    "rule"
+                } else {
+                    "alert"
+                }
             ));
         }
         rows.push(Row {
@@ -96,7 +98,10 @@ pub(in crate::rules) fn identified(
         } else {
             "alerts"
         };
-        return Err(format!("exceeded limit of {limit} with {} {what}", rows.len()));
+        return Err(format!(
+            "exceeded limit of {limit} with {} {what}",
+            rows.len()
+        ));
     }
     Ok(rows)
 }

@@ -64,11 +64,11 @@ pub(super) fn is_known(name: &str) -> bool {
 type Called = Result<Value, TemplateError>;
 
 /// Calls a function.
-pub(super) fn call(name: &str, arguments: Vec<Value>, facts: &Facts<'_>) -> Called {
-    if let Some(found) = of_prometheus(name, &arguments, facts) {
+pub(super) fn call(name: &str, arguments: &[Value], facts: &Facts<'_>) -> Called {
+    if let Some(found) = of_prometheus(name, arguments, facts) {
         return found;
     }
-    match (name, arguments.as_slice()) {
+    match (name, arguments) {
         ("not", [value]) => Ok(Value::Bool(!value.is_true())),
         ("len", [value]) => length(value),
         ("index", [value, keys @ ..]) => index(value, keys),
@@ -79,7 +79,9 @@ pub(super) fn call(name: &str, arguments: Vec<Value>, facts: &Facts<'_>) -> Call
         ("html", values) => Ok(Value::Text(html(&print(values)))),
         ("js", values) => {
             let text = print(values).replace('\\', "\\\\").replace('\'', "\\'");
-            Ok(Value::Text(text.replace('"', "\\\"").replace('\n', "\\u000A")))
+            Ok(Value::Text(
+                text.replace('"', "\\\"").replace('\n', "\\u000A"),
+            ))
         }
         ("eq", [value, others @ ..]) if !others.is_empty() => {
             let mut is_one = false;
@@ -108,9 +110,8 @@ pub(super) fn call(name: &str, arguments: Vec<Value>, facts: &Facts<'_>) -> Call
 /// Functions that Prometheus adds; `None` if it is none of them or the arguments do not fit.
 fn of_prometheus(name: &str, arguments: &[Value], facts: &Facts<'_>) -> Option<Called> {
     let text = |text: String| Some(Ok(Value::Text(text)));
-    let humanized = |value: &Value, show: fn(f64) -> String| {
-        Some(number(value).map(|n| Value::Text(show(n))))
-    };
+    let humanized =
+        |value: &Value, show: fn(f64) -> String| Some(number(value).map(|n| Value::Text(show(n))));
     match (name, arguments) {
         ("query", [Value::Text(query)]) => Some(queried(query, facts)),
         ("first", [Value::List(list)]) => Some(match list.first() {
@@ -122,16 +123,16 @@ fn of_prometheus(name: &str, arguments: &[Value], facts: &Facts<'_>) -> Option<C
         ("strvalue", [sample]) => Some(label(sample, "__value__").map(Value::Text)),
         ("args", values) => {
             let named = values.iter().enumerate();
-            let named: BTreeMap<String, Value> =
-                named.map(|(at, value)| (format!("arg{at}"), value.clone())).collect();
+            let named: BTreeMap<String, Value> = named
+                .map(|(at, value)| (format!("arg{at}"), value.clone()))
+                .collect();
             Some(Ok(Value::Object(named)))
         }
         ("sortByLabel", [Value::Text(name), Value::List(list)]) => Some(sorted(name, list)),
-        ("reReplaceAll", [Value::Text(pattern), Value::Text(with), Value::Text(given)]) => {
-            Some(regex(pattern).map(|regex| {
-                Value::Text(regex.replace_all(given, with.as_str()).into_owned())
-            }))
-        }
+        ("reReplaceAll", [Value::Text(pattern), Value::Text(with), Value::Text(given)]) => Some(
+            regex(pattern)
+                .map(|regex| Value::Text(regex.replace_all(given, with.as_str()).into_owned())),
+        ),
         ("match", [Value::Text(pattern), Value::Text(given)]) => {
             Some(regex(pattern).map(|regex| Value::Bool(regex.is_match(given))))
         }
@@ -151,15 +152,13 @@ fn of_prometheus(name: &str, arguments: &[Value], facts: &Facts<'_>) -> Option<C
         ("humanize1024", [value]) => humanized(value, humanize::humanize_1024),
         ("humanizeDuration", [value]) => humanized(value, humanize::humanize_duration),
         ("humanizePercentage", [value]) => humanized(value, humanize::humanize_percentage),
-        ("humanizeTimestamp", [value]) => Some(
-            number(value).and_then(|n| humanize::humanize_timestamp(n).map(Value::Text)),
-        ),
+        ("humanizeTimestamp", [value]) => {
+            Some(number(value).and_then(|n| humanize::humanize_timestamp(n).map(Value::Text)))
+        }
         ("toTime", [value]) => {
             Some(number(value).and_then(|n| humanize::to_time(n).map(Value::Time)))
         }
-        ("toDuration", [value]) => {
-            Some(number(value).map(|n| Value::Duration((n * 1e9) as i64)))
-        }
+        ("toDuration", [value]) => Some(number(value).map(|n| Value::Duration((n * 1e9) as i64))),
         ("parseDuration", [Value::Text(given)]) => {
             let (sign, bare) = match given.strip_prefix('-') {
                 Some(bare) => (-1.0, bare),
@@ -194,7 +193,9 @@ fn number(value: &Value) -> Result<f64, TemplateError> {
 fn queried(query: &str, facts: &Facts<'_>) -> Called {
     match (facts.query)(query) {
         Ok(rows) => {
-            let samples = rows.iter().map(|(labels, value)| Value::sample(labels, *value));
+            let samples = rows
+                .iter()
+                .map(|(labels, value)| Value::sample(labels, *value));
             Ok(Value::List(samples.collect()))
         }
         Err(why) => error(format!("query {query:?}: {why}")),
@@ -211,7 +212,9 @@ fn sorted(name: &str, list: &[Value]) -> Called {
         keyed.push((label(sample, name)?, sample.clone()));
     }
     keyed.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(Value::List(keyed.into_iter().map(|(_, sample)| sample).collect()))
+    Ok(Value::List(
+        keyed.into_iter().map(|(_, sample)| sample).collect(),
+    ))
 }
 
 fn regex(pattern: &str) -> Result<Regex, TemplateError> {
@@ -274,7 +277,10 @@ fn escaped(text: &str) -> String {
 }
 
 fn html(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
     text.replace('"', "&#34;").replace('\'', "&#39;")
 }
 
@@ -333,11 +339,12 @@ fn index(value: &Value, keys: &[Value]) -> Called {
 fn compared(a: &Value, b: &Value) -> Result<Option<Ordering>, TemplateError> {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => Ok(Some(a.cmp(b))),
-        (Value::Int(a), Value::Int(b)) => Ok(Some(a.cmp(b))),
+        (Value::Int(a), Value::Int(b)) | (Value::Duration(a), Value::Duration(b)) => {
+            Ok(Some(a.cmp(b)))
+        }
         (Value::Float(a), Value::Float(b)) => Ok(a.partial_cmp(b)),
         (Value::Text(a), Value::Text(b)) => Ok(Some(a.cmp(b))),
         (Value::Nil, Value::Nil) => Ok(Some(Ordering::Equal)),
-        (Value::Duration(a), Value::Duration(b)) => Ok(Some(a.cmp(b))),
         (a, b) => error(format!(
             "incompatible types for comparison: {} and {}",
             a.kind(),

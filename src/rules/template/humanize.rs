@@ -22,7 +22,11 @@ pub(super) fn humanize_1024(value: f64) -> String {
     if value.abs() <= 1.0 || !value.is_finite() {
         return four(value);
     }
-    large(value, 1_024.0, ["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"])
+    large(
+        value,
+        1_024.0,
+        ["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"],
+    )
 }
 
 fn large(mut value: f64, by: f64, prefixes: [&str; 8]) -> String {
@@ -88,7 +92,7 @@ pub(super) fn humanize_timestamp(value: f64) -> Result<String, TemplateError> {
 /// Seconds since the epoch in nanoseconds, to the millisecond.
 pub(super) fn to_time(value: f64) -> Result<i128, TemplateError> {
     let ns = value * 1e9;
-    if !(ns.abs() < i64::MAX as f64) {
+    if ns.is_nan() || ns.abs() >= i64::MAX as f64 {
         return error(format!(
             "{value} cannot be represented as a nanoseconds timestamp since it overflows int64"
         ));

@@ -5,6 +5,7 @@
 mod calls;
 mod functions;
 mod humanize;
+mod lex;
 mod number;
 mod parse;
 mod printf;
@@ -93,7 +94,7 @@ impl Template {
             ("Value", value.clone()),
         ]);
         let given = GIVEN.into_iter().zip([labels, external, url, value]);
-        run::run(&self.pieces, dot, given, facts)
+        run::run(&self.pieces, &dot, given, facts)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Source of the behaviour: Go, `fmt`.
 
+use std::fmt::Write;
+
 use super::{
     number::{exponential, fixed, general},
     value::Value,
@@ -50,7 +52,8 @@ pub(super) fn printf(format: &str, arguments: &[Value]) -> String {
         if rest.next_if_eq(&'.').is_some() {
             let mut precision = 0;
             while let Some(digit) = rest.next_if(char::is_ascii_digit) {
-                precision = (precision * 10 + digit.to_digit(10).unwrap_or(0) as usize).min(WIDTH_MAX);
+                precision =
+                    (precision * 10 + digit.to_digit(10).unwrap_or(0) as usize).min(WIDTH_MAX);
             }
             form.precision = Some(precision);
         }
@@ -71,16 +74,16 @@ pub(super) fn printf(format: &str, arguments: &[Value]) -> String {
         .map(|value| format!("{}={}", value.kind(), value.show()))
         .collect();
     if !extra.is_empty() {
-        out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
+        let _ = write!(out, "%!(EXTRA {})", extra.join(", "));
     }
     out
 }
 
 impl Form {
     fn padded(&self, verb: char, value: &Value) -> String {
-        let mut text = self.verb(verb, value).unwrap_or_else(|| {
-            format!("%!{verb}({}={})", value.kind(), value.show())
-        });
+        let mut text = self
+            .verb(verb, value)
+            .unwrap_or_else(|| format!("%!{verb}({}={})", value.kind(), value.show()));
         let is_number = matches!(value, Value::Int(_) | Value::Float(_));
         if self.has_plus && is_number && !text.starts_with(['-', '+']) {
             text.insert(0, '+');
@@ -100,7 +103,7 @@ impl Form {
     /// The text of a value by a verb; `None` where the verb is not for such a value.
     fn verb(&self, verb: char, value: &Value) -> Option<String> {
         let text = match (verb, value) {
-            ('v', Value::Float(n)) => general(*n, self.precision),
+            ('v' | 'g', Value::Float(n)) => general(*n, self.precision),
             ('v', Value::Text(text)) if self.is_sharp => format!("{text:?}"),
             ('v' | 's', Value::Nil) => "%!s(<nil>)".replace('s', &verb.to_string()),
             ('v', value) => value.show(),
@@ -114,11 +117,10 @@ impl Form {
             ('c', Value::Int(n)) => char::from_u32(u32::try_from(*n).ok()?)?.to_string(),
             ('f' | 'F', Value::Float(n)) => fixed(*n, self.precision.unwrap_or(6)),
             ('e', Value::Float(n)) => exponential(*n, self.precision.unwrap_or(6)),
-            ('g', Value::Float(n)) => general(*n, self.precision),
             ('q', Value::Text(text)) => format!("{text:?}"),
-            ('x', Value::Text(text)) => {
-                text.bytes().fold(String::new(), |out, byte| out + &format!("{byte:02x}"))
-            }
+            ('x', Value::Text(text)) => text
+                .bytes()
+                .fold(String::new(), |out, byte| out + &format!("{byte:02x}")),
             ('s', Value::Text(text)) => match self.precision {
                 Some(most) => text.chars().take(most).collect(),
                 None => text.clone(),

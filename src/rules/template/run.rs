@@ -25,18 +25,20 @@ struct Run<'a> {
 /// Fills pieces in.
 pub(super) fn run<'n>(
     pieces: &[Piece],
-    dot: Value,
+    dot: &Value,
     given: impl Iterator<Item = (&'n str, Value)>,
     facts: &Facts<'_>,
 ) -> Result<String, TemplateError> {
     let mut run = Run {
         facts,
         root: dot.clone(),
-        variables: given.map(|(name, value)| (name.to_owned(), value)).collect(),
+        variables: given
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         out: String::new(),
         steps: 0,
     };
-    run.pieces(pieces, &dot)?;
+    run.pieces(pieces, dot)?;
     Ok(run.out)
 }
 
@@ -83,7 +85,12 @@ impl Run<'_> {
         Ok(Flow::Through)
     }
 
-    fn choose(&mut self, block: &Block, dot: &Value, moves_dot: bool) -> Result<Flow, TemplateError> {
+    fn choose(
+        &mut self,
+        block: &Block,
+        dot: &Value,
+        moves_dot: bool,
+    ) -> Result<Flow, TemplateError> {
         let known = self.variables.len();
         let value = self.pipeline(&block.head, dot)?;
         let flow = match (value.is_true(), moves_dot) {
@@ -127,7 +134,12 @@ impl Run<'_> {
             self.variables.push((name.to_owned(), value));
             return Ok(());
         }
-        match self.variables.iter_mut().rev().find(|(known, _)| known == name) {
+        match self
+            .variables
+            .iter_mut()
+            .rev()
+            .find(|(known, _)| known == name)
+        {
             Some((_, place)) => {
                 *place = value;
                 Ok(())
@@ -210,7 +222,11 @@ impl Run<'_> {
         arguments: Vec<Value>,
     ) -> Result<Value, TemplateError> {
         let has_fields = !operand.fields.is_empty();
-        let (own, of_method) = if has_fields { (Vec::new(), arguments) } else { (arguments, Vec::new()) };
+        let (own, of_method) = if has_fields {
+            (Vec::new(), arguments)
+        } else {
+            (arguments, Vec::new())
+        };
         let mut value = match &operand.base {
             Base::Dot => dot.clone(),
             Base::Constant(value) => value.clone(),
@@ -219,7 +235,7 @@ impl Run<'_> {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
                 found.map_or(Value::Nil, |(_, value)| value.clone())
             }
-            Base::Function(name) => functions::call(name, own, self.facts)?,
+            Base::Function(name) => functions::call(name, &own, self.facts)?,
             Base::Inner(pipeline) => self.commands(&pipeline.commands, dot)?,
         };
         let Some((last, before)) = operand.fields.split_last() else {
@@ -241,7 +257,9 @@ fn items(over: Value) -> Result<Vec<(Value, Value)>, TemplateError> {
         Value::Nil => Vec::new(),
         Value::List(list) => {
             let numbered = list.into_iter().enumerate();
-            numbered.map(|(at, item)| (Value::Int(at as i64), item)).collect()
+            numbered
+                .map(|(at, item)| (Value::Int(at as i64), item))
+                .collect()
         }
         Value::Labels(map) => map
             .into_iter()

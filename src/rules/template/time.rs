@@ -37,7 +37,11 @@ pub(super) fn show_duration(ns: i64) -> String {
         let (whole, part) = (all / unit, all % unit);
         let width = unit.ilog10() as usize;
         let part = format!(".{part:0width$}");
-        let part = if unit == 1 { "" } else { part.trim_end_matches('0').trim_end_matches('.') };
+        let part = if unit == 1 {
+            ""
+        } else {
+            part.trim_end_matches('0').trim_end_matches('.')
+        };
         format!("{sign}{whole}{part}{name}")
     };
     match all {
@@ -46,8 +50,8 @@ pub(super) fn show_duration(ns: i64) -> String {
         1_000_000..1_000_000_000 => return small(1_000_000, "ms"),
         _ => {}
     }
-    let seconds = all / SECOND_NS.unsigned_abs() as u128;
-    let part = fraction((all % SECOND_NS.unsigned_abs() as u128) as i64);
+    let seconds = all / u128::from(SECOND_NS.unsigned_abs());
+    let part = fraction((all % u128::from(SECOND_NS.unsigned_abs())) as i64);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
         (0, 0) => format!("{sign}{seconds}{part}s"),

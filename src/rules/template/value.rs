@@ -31,13 +31,18 @@ impl Value {
     }
 
     pub(super) fn object<const N: usize>(fields: [(&str, Self); N]) -> Self {
-        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
         Self::Object(fields.collect())
     }
 
     /// A row of `query`.
     pub(super) fn sample(labels: &Labels, value: f64) -> Self {
-        Self::object([("Labels", Self::labels(labels)), ("Value", Self::Float(value))])
+        Self::object([
+            ("Labels", Self::labels(labels)),
+            ("Value", Self::Float(value)),
+        ])
     }
 
     /// Whether it counts as true in `if`.
@@ -82,7 +87,10 @@ impl Value {
                 None if fields.contains_key("arg0") => Ok(Self::Nil),
                 None => error(format!("can't evaluate field {name}")),
             },
-            other => error(format!("can't evaluate field {name} in type {}", other.kind())),
+            other => error(format!(
+                "can't evaluate field {name} in type {}",
+                other.kind()
+            )),
         }
     }
 
@@ -103,8 +111,10 @@ impl Value {
                 format!("map[{}]", shown.join(" "))
             }
             Self::Object(fields) => {
-                let shown: Vec<String> =
-                    fields.iter().map(|(k, v)| format!("{k}:{}", v.show())).collect();
+                let shown: Vec<String> = fields
+                    .iter()
+                    .map(|(k, v)| format!("{k}:{}", v.show()))
+                    .collect();
                 format!("map[{}]", shown.join(" "))
             }
             Self::Time(ns) => time::show_time(*ns),

@@ -3,6 +3,8 @@
 //!
 //! Source of the behaviour: Prometheus, `cmd/promtool/unittest.go`.
 
+mod guard;
+mod histogram;
 mod run;
 mod series;
 

@@ -5,7 +5,11 @@ use std::{
     fmt::Write,
 };
 
-use super::series;
+use super::{
+    guard::Guard,
+    histogram::Histogram,
+    series::{self, Given},
+};
 use crate::{
     alerts::{Finding, Life},
     model::{
@@ -111,6 +115,9 @@ struct Tested<'r> {
 struct Run<'r> {
     test: &'r UnitTest,
     memory: Memory,
+    /// Histograms of the series below; in memory stand their places in this.
+    histograms: Vec<Histogram>,
+    of_histograms: HashSet<Labels>,
     rules: Vec<Tested<'r>>,
     outside: Outside,
 }
@@ -121,6 +128,7 @@ impl<'r> Run<'r> {
             return Err("intervals must be above 0".to_owned());
         }
         let mut memory = Memory::default();
+        let (mut histograms, mut of_histograms) = (Vec::new(), HashSet::new());
         let mut left = series::SAMPLES_MAX;
         for (name, values) in &test.series {
             let labels = series::labels(name).map_err(|e| format!("series {name:?}: {e}"))?;
@@ -128,14 +136,23 @@ impl<'r> Run<'r> {
             left = left.checked_sub(values.len()).ok_or("too many samples")?;
             for (at, value) in values.into_iter().enumerate() {
                 let time = test.start.as_millis() + at as i64 * test.interval_ms;
-                if let Some(value) = value {
-                    memory.push(&labels, time, value);
+                match value {
+                    Some(Given::Number(value)) => memory.push(&labels, time, value),
+                    Some(Given::Histogram(histogram)) => {
+                        memory.push(&labels, time, histograms.len() as f64);
+                        histograms.push(histogram);
+                        of_histograms.insert(labels.clone());
+                    }
+                    None => {}
                 }
             }
         }
         let tested = |rule: &'r Rule| {
             if rule.condition.expression().is_none() {
-                return Err(format!("rule `{}` has no expression to be tested", rule.name));
+                return Err(format!(
+                    "rule `{}` has no expression to be tested",
+                    rule.name
+                ));
             }
             let compiled = Compiled::new(rule);
             Ok(Tested {
@@ -148,9 +165,15 @@ impl<'r> Run<'r> {
         Ok(Self {
             test,
             memory,
+            histograms,
+            of_histograms,
             rules: rules.iter().map(tested).collect::<Result<_, _>>()?,
             outside: Outside {
-                labels: Labels::new(test.external_labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
+                labels: Labels::new(
+                    test.external_labels
+                        .iter()
+                        .map(|(k, v)| (k.as_str(), v.as_str())),
+                ),
                 url: test.external_url.clone(),
             },
         })
@@ -178,7 +201,10 @@ impl<'r> Run<'r> {
                     failures.push(format!("rule: {rule}, time: {after}, err: {error}"));
                 }
             }
-            let due = test.alerts.iter().filter(|t| (after..after + step).contains(&t.eval_time_ms));
+            let due = test
+                .alerts
+                .iter()
+                .filter(|t| (after..after + step).contains(&t.eval_time_ms));
             for alert in due {
                 failures.extend(self.compare_alerts(alert, at));
             }
@@ -193,22 +219,30 @@ impl<'r> Run<'r> {
             memory: &self.memory,
             below: None,
         };
+        let guard = Guard::new(&overlay, &self.of_histograms);
         let here = Place {
-            source: &overlay,
+            source: &guard,
             at,
             outside: &self.outside,
         };
         let found = rows(tested.rule, &tested.compiled, &here);
+        let found = guard.check().and(found);
         let found = found.map_err(|error| (tested.rule.alert_name().to_owned(), error))?;
         let offset_ms = tested.rule.member.as_ref().map_or(0, |m| m.query_offset_ms);
         let time = at.as_millis() - offset_ms;
         let samples: Vec<(Labels, f64)> = if let Condition::Record { .. } = tested.rule.condition {
-            found.into_iter().map(|row| (row.identity, row.value)).collect()
+            found
+                .into_iter()
+                .map(|row| (row.identity, row.value))
+                .collect()
         } else {
             let ends = |_: &Row| Finding::Ends;
-            tested.instances.take(tested.rule, found, at, &ends, &|_, _| 0);
+            tested
+                .instances
+                .take(tested.rule, found, at, &ends, &|_, _| 0);
             let open = tested.instances.open();
-            open.flat_map(|open| told_as_series(tested.rule, &open.row, &open.life)).collect()
+            open.flat_map(|open| told_as_series(tested.rule, &open.row, &open.life))
+                .collect()
         };
         let mut written = HashSet::with_capacity(samples.len());
         for (labels, value) in samples {
@@ -238,19 +272,26 @@ impl<'r> Run<'r> {
                 && tested.rule.alert_name() == expected.alertname
         };
         for tested in self.rules.iter().filter(named) {
-            let firing = tested.instances.open().filter(|open| open.life.fired_at.is_some());
-            found.extend(firing.map(|open| ExpectedAlert {
-                labels: alert_labels(tested.rule, &open.row)
-                    .iter()
-                    .filter(|(name, _)| *name != "alertname")
-                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                    .collect(),
-                annotations: annotations(&tested.compiled, &here, &open.row),
+            let firing = tested
+                .instances
+                .open()
+                .filter(|open| open.life.fired_at.is_some());
+            found.extend(firing.map(|open| {
+                ExpectedAlert {
+                    labels: alert_labels(tested.rule, &open.row)
+                        .iter()
+                        .filter(|(name, _)| *name != "alertname")
+                        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                        .collect(),
+                    annotations: annotations(&tested.compiled, &here, &open.row),
+                }
             }));
         }
         let mut wanted = expected.expected.clone();
         for alert in &mut wanted {
-            alert.labels.retain(|(name, value)| name != "alertname" && !value.is_empty());
+            alert
+                .labels
+                .retain(|(name, value)| name != "alertname" && !value.is_empty());
             alert.labels.sort();
             alert.annotations.sort();
         }
@@ -290,31 +331,68 @@ impl<'r> Run<'r> {
             below: None,
         };
         let at = self.test.start.plus_millis(asked.eval_time_ms);
-        let mut found = instant(&overlay, &expression, at)?;
+        // A selector alone computes nothing.
+        let mut found = if query::parse_metric_selector(&asked.expr).is_ok() {
+            let found = instant(&overlay, &expression, at)?.into_iter();
+            found
+                .map(|(labels, value)| self.sample(labels, value))
+                .collect()
+        } else {
+            let guard = Guard::new(&overlay, &self.of_histograms);
+            let found = instant(&guard, &expression, at)?.into_iter();
+            guard.check()?;
+            found
+                .map(|(labels, value)| (labels, Given::Number(value)))
+                .collect::<Vec<_>>()
+        };
         let mut wanted = Vec::with_capacity(asked.expected.len());
         for sample in &asked.expected {
-            if sample.histogram.is_some() {
-                return Err("native histograms are not supported".to_owned());
-            }
-            wanted.push((series::labels(&sample.labels)?, sample.value));
+            let value = match &sample.histogram {
+                Some(text) => {
+                    let inner = text
+                        .trim()
+                        .strip_prefix("{{")
+                        .and_then(|t| t.strip_suffix("}}"));
+                    Given::Histogram(Histogram::parse(inner.unwrap_or(text))?)
+                }
+                None => Given::Number(sample.value),
+            };
+            wanted.push((series::labels(&sample.labels)?, value));
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
-        let same = |(a, b): (&(Labels, f64), &(Labels, f64))| {
-            a.0 == b.0 && equal(a.1, b.1, self.test.fuzzy_compare)
+        let same = |(a, b): (&(Labels, Given), &(Labels, Given))| {
+            a.0 == b.0 && equal(&a.1, &b.1, self.test.fuzzy_compare)
         };
         if wanted.len() == found.len() && wanted.iter().zip(&found).all(same) {
             return Ok(None);
         }
         Ok(Some((shown_samples(&wanted), shown_samples(&found))))
     }
+
+    /// A sample as it was given.
+    fn sample(&self, labels: Labels, value: f64) -> (Labels, Given) {
+        let histogram = self
+            .of_histograms
+            .contains(&labels)
+            .then(|| self.histograms.get(value as usize));
+        match histogram.flatten() {
+            Some(histogram) => (labels, Given::Histogram(histogram.clone())),
+            None => (labels, Given::Number(value)),
+        }
+    }
 }
 
-/// Whether numbers are the same or, if that is enough, neighbours.
-fn equal(a: f64, b: f64, is_fuzzy: bool) -> bool {
-    a == b
-        || (a.is_nan() && b.is_nan())
-        || (is_fuzzy && (a.next_up() == b || a.next_down() == b))
+/// Whether samples are the same or, if that is enough, neighbouring numbers.
+fn equal(a: &Given, b: &Given, is_fuzzy: bool) -> bool {
+    match (a, b) {
+        (Given::Number(a), Given::Number(b)) => {
+            a == b
+                || (a.is_nan() && b.is_nan())
+                || (is_fuzzy && (a.next_up() == *b || a.next_down() == *b))
+        }
+        (a, b) => a == b,
+    }
 }
 
 /// Labels of an alert as Prometheus has them; longwatch's own rules have their name as well.
@@ -329,10 +407,20 @@ fn alert_labels(rule: &Rule, row: &Row) -> Labels {
 /// `ALERTS` and `ALERTS_FOR_STATE` of an open alert.
 fn told_as_series(rule: &Rule, row: &Row, life: &Life) -> [(Labels, f64); 2] {
     let labels = alert_labels(rule, row);
-    let state = if life.fired_at.is_some() { "firing" } else { "pending" };
+    let state = if life.fired_at.is_some() {
+        "firing"
+    } else {
+        "pending"
+    };
     [
-        (labels.with("alertstate", state).with(NAME_LABEL, "ALERTS"), 1.0),
-        (labels.with(NAME_LABEL, "ALERTS_FOR_STATE"), life.active_at.as_seconds()),
+        (
+            labels.with("alertstate", state).with(NAME_LABEL, "ALERTS"),
+            1.0,
+        ),
+        (
+            labels.with(NAME_LABEL, "ALERTS_FOR_STATE"),
+            life.active_at.as_seconds(),
+        ),
     ]
 }
 
@@ -351,10 +439,13 @@ fn shown_alerts(alerts: &[ExpectedAlert]) -> String {
     out + "]"
 }
 
-fn shown_samples(samples: &[(Labels, f64)]) -> String {
+fn shown_samples(samples: &[(Labels, Given)]) -> String {
     let shown: Vec<String> = samples
         .iter()
-        .map(|(labels, value)| format!("{labels} {}", show_number(*value)))
+        .map(|(labels, value)| match value {
+            Given::Number(value) => format!("{labels} {}", show_number(*value)),
+            Given::Histogram(histogram) => format!("{labels} {histogram}"),
+        })
         .collect();
     if shown.is_empty() {
         "nil".to_owned()

@@ -173,7 +173,11 @@ impl Draft<'_> {
         Alert {
             series: observation.series.clone(),
             labels: observation.labels.clone(),
-            rule: if is_shared { rule.name.clone() } else { String::new() },
+            rule: if is_shared {
+                rule.name.clone()
+            } else {
+                String::new()
+            },
             fired_at: None,
             ..Alert::fired(
                 occurrence,
