@@ -88,7 +88,7 @@ fn tests_hold_or_say_what_does_not() {
         "histograms.yml",
         "tests:\n- input_series: [{series: h, values: '{{sum:1 count:2 buckets:[2]}}+{{sum:1}}x3'}]\n  \
          promql_expr_test:\n  - {expr: h, eval_time: 2m, exp_samples: [{labels: h, histogram: '{{sum:4 count:2 buckets:[2]}}'}]}\n  \
-         - {expr: rate(h[2m]), eval_time: 2m}\n",
+         - {expr: 'rate(h[2m])', eval_time: 2m}\n",
     );
     let histograms = run(&["rules", "test", "histograms.yml"], folder.path());
     let said = String::from_utf8(histograms.out).unwrap();
