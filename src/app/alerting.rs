@@ -44,6 +44,8 @@ pub(super) struct Evaluation {
     /// When the server began to listen.
     pub(super) started: Timestamp,
     pub(super) status: watch::Sender<RulesStatus>,
+    /// The address under which people reach the server; empty where it is not known.
+    pub(super) external_url: String,
 }
 
 impl Evaluation {
@@ -53,7 +55,7 @@ impl Evaluation {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut arrivals = self.store.arrivals();
         let mut rules = self.store.alerting_changed();
-        let mut evaluator = Evaluator::default();
+        let mut evaluator = self.evaluator();
         let mut recorded = AlertSeries::default();
         let mut revision = 0;
         loop {
@@ -85,6 +87,10 @@ impl Evaluation {
         }
     }
 
+    fn evaluator(&self) -> Evaluator {
+        Evaluator::with_external_url(&self.external_url)
+    }
+
     async fn evaluate(&self, mut evaluator: Evaluator, scope: Scope) -> Option<Evaluator> {
         let view = self.store.view();
         let began = std::time::Instant::now();
@@ -98,7 +104,7 @@ impl Evaluation {
             Ok(done) => done,
             Err(error) => {
                 tracing::error!(%error, "an evaluation of rules broke off; it begins anew");
-                return Some(Evaluator::default());
+                return Some(self.evaluator());
             }
         };
         let seconds = began.elapsed().as_secs_f64();

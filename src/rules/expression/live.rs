@@ -44,9 +44,22 @@ pub(in crate::rules) struct Expressions {
     evaluated: HashMap<String, i64>,
     /// Series that each rule recorded last, which end when their row vanishes.
     recorded: BTreeMap<String, Vec<(AgentId, Labels)>>,
+    outside: Outside,
 }
 
 impl Expressions {
+    /// Templates know this address.
+    pub(in crate::rules) fn with_external_url(url: &str) -> Self {
+        let outside = Outside {
+            url: url.to_owned(),
+            ..Outside::default()
+        };
+        Self {
+            outside,
+            ..Self::default()
+        }
+    }
+
     /// Evaluates every rule again, whatever its interval.
     pub(in crate::rules) fn look_again(&mut self) {
         self.evaluated.clear();
@@ -63,7 +76,7 @@ impl Expressions {
         let agents = Agents::of_history(history, moment.agents, moment.at);
         let open = open_by_rule(moment.book);
         let stored = HistorySource::new(history);
-        let outside = Outside::default();
+        let outside = self.outside.clone();
         let mut memory = Memory::default();
         for rule in &rules {
             if !self.is_due(&rule.rule, moment.at) {
@@ -367,12 +380,7 @@ impl Pass<'_> {
     }
 
     /// Hands on what was found if it changes the alert as it is now; only then are its texts filled in.
-    fn note(
-        &self,
-        found: Found<'_>,
-        texts: impl FnOnce() -> names::Texts,
-        out: &mut Evaluated,
-    ) {
+    fn note(&self, found: Found<'_>, texts: impl FnOnce() -> names::Texts, out: &mut Evaluated) {
         let (rule, moment) = (&self.rule.rule, self.moment);
         let (finding, id) = (&found.finding, &found.alert_id);
         if change(moment.history, moment.at, rule, found.open, finding, id).is_none() {

@@ -81,7 +81,9 @@ impl Bench {
         self.clock.set(at(seconds));
         let view = self.store.view();
         let since = self.listening_since;
-        let evaluated = self.evaluator.evaluate(&*view, &Scope::Schedule, since, at(seconds));
+        let evaluated = self
+            .evaluator
+            .evaluate(&*view, &Scope::Schedule, since, at(seconds));
         let change = Change::Observe(evaluated.observations.clone());
         self.store.alerting(change).await.unwrap();
         for (agent, batch) in evaluated.recorded.clone() {
@@ -97,7 +99,9 @@ impl Bench {
 
 fn own(more: &Value) -> Value {
     let mut rule = json!({"name": "hot", "description": "{value}", "condition_type": "expr", "expr": "m > 90"});
-    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    rule.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     rule
 }
 
@@ -136,7 +140,11 @@ async fn a_start_without_data_resolves_nothing_from_before() {
     bench.push("a", "m", 3_602, 5.0).await;
     bench.evaluate(3_603).await;
     let open = bench.open();
-    assert_eq!(open.len(), 1, "what is there again, and has ended, ends at once");
+    assert_eq!(
+        open.len(),
+        1,
+        "what is there again, and has ended, ends at once"
+    );
     assert_eq!(open[0].alert_id, "hot:b:m");
     bench.evaluate(3_600 + 301).await;
     assert_eq!(bench.open().len(), 0);
@@ -146,13 +154,19 @@ async fn a_start_without_data_resolves_nothing_from_before() {
 #[tokio::test]
 async fn two_rows_of_one_identity_are_an_error_that_changes_nothing() {
     let mut bench = Bench::new();
-    bench.rule(&own(&json!({"expr": "{__name__=~\"m|n\"} > 90"}))).await;
+    bench
+        .rule(&own(&json!({"expr": "{__name__=~\"m|n\"} > 90"})))
+        .await;
     bench.push("a", "m", 0, 95.0).await;
     bench.evaluate(1).await;
     assert_eq!(bench.open().len(), 1);
     bench.push("a", "n", 2, 95.0).await;
     let evaluated = bench.evaluate(3).await;
-    assert!(evaluated.errors[0].1.contains("same labelset"), "{:?}", evaluated.errors);
+    assert!(
+        evaluated.errors[0].1.contains("same labelset"),
+        "{:?}",
+        evaluated.errors
+    );
     assert_eq!((bench.open().len(), evaluated.observations.len()), (1, 0));
     bench.store.close().await.unwrap();
 }
@@ -166,11 +180,25 @@ fn member(kind: &str, title: &str, expr: &str, position: u32, interval: Option<&
 async fn a_group_records_for_itself_and_ends_what_vanishes() {
     let mut bench = Bench::new();
     // By name the alert would come first; by its place the record does.
-    bench.rule(&member("record", "z:m:max", "max by (agent_id) (m) > 10", 0, None)).await;
-    bench.rule(&member("alert", "A", "z:m:max > 90", 1, None)).await;
+    bench
+        .rule(&member(
+            "record",
+            "z:m:max",
+            "max by (agent_id) (m) > 10",
+            0,
+            None,
+        ))
+        .await;
+    bench
+        .rule(&member("alert", "A", "z:m:max > 90", 1, None))
+        .await;
     bench.push("a", "m", 0, 95.0).await;
     let evaluated = bench.evaluate(1).await;
-    assert_eq!(bench.open().len(), 1, "seen in the evaluation that records it");
+    assert_eq!(
+        bench.open().len(),
+        1,
+        "seen in the evaluation that records it"
+    );
     assert_eq!(bench.open()[0].rule_name(), "g/A");
     let a = AgentId::new("a").unwrap();
     assert_eq!(evaluated.recorded[&a].rows()[0].value, 95.0);
@@ -183,14 +211,19 @@ async fn a_group_records_for_itself_and_ends_what_vanishes() {
     let deleted = Change::DeleteRule("g/z:m:max".to_owned());
     bench.store.alerting(deleted).await.unwrap();
     let evaluated = bench.evaluate(6).await;
-    assert!(is_stale_marker(evaluated.recorded[&a].rows()[0].value), "with its rule");
+    assert!(
+        is_stale_marker(evaluated.recorded[&a].rows()[0].value),
+        "with its rule"
+    );
     bench.store.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_group_is_evaluated_once_in_each_of_its_intervals() {
     let mut bench = Bench::new();
-    bench.rule(&member("record", "r", "vector(1)", 0, Some("1m"))).await;
+    bench
+        .rule(&member("record", "r", "vector(1)", 0, Some("1m")))
+        .await;
     let mut moments = Vec::new();
     for seconds in [0, 15, 30, 59, 60, 75, 130] {
         if bench.evaluate(seconds).await.judged > 0 {
@@ -200,6 +233,9 @@ async fn a_group_is_evaluated_once_in_each_of_its_intervals() {
     assert_eq!(moments, [0, 60, 130]);
     let view = bench.store.view();
     let longwatch = AgentId::new("longwatch").unwrap();
-    assert!(view.agent(&longwatch, at(130)).is_some(), "what is no agent's is longwatch's own");
+    assert!(
+        view.agent(&longwatch, at(130)).is_some(),
+        "what is no agent's is longwatch's own"
+    );
     bench.store.close().await.unwrap();
 }
