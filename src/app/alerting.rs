@@ -44,6 +44,8 @@ pub(super) struct Evaluation {
     /// When the server began to listen.
     pub(super) started: Timestamp,
     pub(super) status: watch::Sender<RulesStatus>,
+    /// The address under which people reach the server; empty where it is not known.
+    pub(super) external_url: String,
 }
 
 impl Evaluation {
@@ -56,7 +58,7 @@ impl Evaluation {
         let interval_ms = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX);
         self.status
             .send_modify(|status| status.interval_ms = interval_ms);
-        let mut evaluator = Evaluator::default();
+        let mut evaluator = self.evaluator();
         let mut recorded = AlertSeries::default();
         let mut revision = 0;
         loop {
@@ -88,6 +90,10 @@ impl Evaluation {
         }
     }
 
+    fn evaluator(&self) -> Evaluator {
+        Evaluator::with_external_url(&self.external_url)
+    }
+
     async fn evaluate(&self, mut evaluator: Evaluator, scope: Scope) -> Option<Evaluator> {
         let view = self.store.view();
         let began = std::time::Instant::now();
@@ -101,7 +107,7 @@ impl Evaluation {
             Ok(done) => done,
             Err(error) => {
                 tracing::error!(%error, "an evaluation of rules broke off; it begins anew");
-                return Some(Evaluator::default());
+                return Some(self.evaluator());
             }
         };
         let seconds = began.elapsed().as_secs_f64();

@@ -138,6 +138,11 @@ impl Running {
             .apply(&store)
             .await
             .map_err(|why| StartError::Config(format!("alert rules: {why}")))?;
+        let mut notify_settings = config.notify;
+        let external_url = notify_settings
+            .external_url
+            .get_or_insert_with(|| format!("{scheme}://{address}"))
+            .clone();
         let evaluation = Evaluation {
             store: store.clone(),
             clock: Arc::clone(&clock),
@@ -145,6 +150,7 @@ impl Running {
             interval: Duration::from_millis(config.rules.interval_ms.unsigned_abs()),
             started,
             status: rules_status,
+            external_url,
         };
         let builtin = collector.register_builtin().await;
         // Connections wait in the socket's queue until here.
@@ -160,11 +166,7 @@ impl Running {
             let store = store.clone();
             move || store.condition().problem().is_none()
         };
-        alerting::give_up_orphans(&store, &config.notify.channels).await;
-        let mut notify_settings = config.notify;
-        notify_settings
-            .external_url
-            .get_or_insert_with(|| format!("{scheme}://{address}"));
+        alerting::give_up_orphans(&store, &notify_settings.channels).await;
         let delivery = notify::start(
             &store,
             notify_settings,

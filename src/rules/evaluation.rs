@@ -78,6 +78,14 @@ struct Round<'a> {
 }
 
 impl Evaluator {
+    /// An evaluator whose templates know the address under which people reach longwatch (`$externalURL`).
+    pub fn with_external_url(url: &str) -> Self {
+        Self {
+            expressions: Expressions::with_external_url(url),
+            ..Self::default()
+        }
+    }
+
     /// Judges everything on the next schedule: what was found last was not committed.
     pub fn look_again(&mut self) {
         self.is_warm = false;

@@ -158,7 +158,7 @@ async fn what_cannot_be_evaluated_leaves_alerts_alone_and_is_told() {
 
 const GROUPS: &str = "groups:\n- name: cores\n  labels: {zone: z}\n  rules:\n  - record: agent:m:max\n    \
     expr: max by (agent_id) (m)\n  - alert: Hot\n    expr: agent:m:max > 90\n    labels: {severity: critical}\n    \
-    annotations:\n      summary: \"{{ $labels.agent_id }} is at {{ $value | humanize }}\"\n  \
+    annotations:\n      summary: \"{{ $labels.agent_id }} is at {{ $value | humanize }}\"\n      link: \"{{ $externalURL }}/x\"\n  \
     - alert: Hot\n    expr: m > 95\n    labels: {severity: emergency}\n";
 
 #[tokio::test]
@@ -166,7 +166,11 @@ async fn groups_of_prometheus_record_and_alert() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("rules")).unwrap();
     std::fs::write(folder.path().join("rules/cores.yml"), GROUPS).unwrap();
-    let server = Server::within(folder, &config("dir = \"rules\"\n"), &[]);
+    let server = Server::within(
+        folder,
+        &config("dir = \"rules\"\n[notify]\nexternal_url = \"http://watch.example\"\n"),
+        &[],
+    );
     push(&server, "a", &[("0", 93.0), ("1", 5.0)]).await;
     let firing = in_state(&server, "Hot", "firing", 1).await;
     assert_eq!(firing[0]["description"], "a is at 93");
@@ -175,7 +179,10 @@ async fn groups_of_prometheus_record_and_alert() {
         firing[0]["labels"],
         json!({"alertname": "Hot", "agent_id": "a", "severity": "critical", "zone": "z"})
     );
-    assert_eq!(firing[0]["annotations"], json!({"summary": "a is at 93"}));
+    assert_eq!(
+        firing[0]["annotations"],
+        json!({"summary": "a is at 93", "link": "http://watch.example/x"})
+    );
     assert_eq!(firing[0]["alert_id"], "cores/Hot:a:agent:m:max");
     let recorded = eventually("recorded", async || {
         let path = "/api/v1/samples?agent_id=a&metric_name=agent:m:max&from=-1h";
@@ -292,7 +299,7 @@ fn mistakes_in_expressions_and_groups_are_told_with_their_places() {
     assert!(twice.err.contains("`Hot` is a duplicate"), "{}", twice.err);
     for (file, told) in [
         ("bad.yml", "bad.yml:3:3"),
-        ("torn.yml", "torn.yml:13:11: expr: 1:"),
+        ("torn.yml", "torn.yml:14:11: expr: 1:"),
         ("bad.toml", "bad.toml:5:8: rule.expr: 1:"),
     ] {
         let bad = run(&["check", "rules", file], folder.path());

@@ -18,6 +18,7 @@ mod disk_full;
 mod durability;
 mod exposition;
 mod expression_rules;
+mod expression_rules;
 mod fixtures;
 mod fuzzed;
 mod harness;

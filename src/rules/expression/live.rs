@@ -44,9 +44,22 @@ pub(in crate::rules) struct Expressions {
     evaluated: HashMap<String, i64>,
     /// Series that each rule recorded last, which end when their row vanishes.
     recorded: BTreeMap<String, Vec<(AgentId, Labels)>>,
+    outside: Outside,
 }
 
 impl Expressions {
+    /// Templates know this address.
+    pub(in crate::rules) fn with_external_url(url: &str) -> Self {
+        let outside = Outside {
+            url: url.to_owned(),
+            ..Outside::default()
+        };
+        Self {
+            outside,
+            ..Self::default()
+        }
+    }
+
     /// Evaluates every rule again, whatever its interval.
     pub(in crate::rules) fn look_again(&mut self) {
         self.evaluated.clear();
@@ -63,7 +76,7 @@ impl Expressions {
         let agents = Agents::of_history(history, moment.agents, moment.at);
         let open = open_by_rule(moment.book);
         let stored = HistorySource::new(history);
-        let outside = Outside::default();
+        let outside = self.outside.clone();
         let mut memory = Memory::default();
         for rule in &rules {
             if !self.is_due(&rule.rule, moment.at) {
@@ -235,6 +248,7 @@ impl Pass<'_> {
             .iter()
             .map(|alert| (alert.series.clone(), *alert))
             .collect();
+        let looked_at = self.looked_at()?;
         let mut present = HashSet::with_capacity(rows.len());
         let mut siblings: HashMap<(AgentNo, &str), usize> = HashMap::new();
         for row in rows {
@@ -252,25 +266,22 @@ impl Pass<'_> {
             let identity = row.identity.to_string();
             let open = by_identity.get(&identity).copied();
             let is_alone = siblings.get(&(agent.agent, row.labels.name())) == Some(&1);
-            let texts = self.texts(row, if agent.is_named { &id } else { "" });
             let alert_id = match open {
                 Some(open) => open.alert_id.clone(),
                 None => self.alert_id(&id, agent.is_named, row, is_alone),
             };
             present.insert(identity.clone());
-            let agent = open.map_or(agent.agent, |open| open.agent);
             let found = Found {
                 open,
-                agent,
+                agent: open.map_or(agent.agent, |open| open.agent),
                 alert_id,
                 series: identity,
                 finding: Finding::Holds,
                 value: Some(row.value),
-                texts,
             };
-            self.note(found, out);
+            let texts = || self.texts(row, if agent.is_named { &id } else { "" });
+            self.note(found, texts, out);
         }
-        let looked_at = self.looked_at()?;
         for open in self
             .open
             .iter()
@@ -284,9 +295,8 @@ impl Pass<'_> {
                 series: open.series.clone(),
                 finding,
                 value: None,
-                texts: names::Texts::default(),
             };
-            self.note(found, out);
+            self.note(found, names::Texts::default, out);
         }
         Ok(())
     }
@@ -369,25 +379,26 @@ impl Pass<'_> {
         }
     }
 
-    /// Hands on what was found if it changes the alert as it is now.
-    fn note(&self, found: Found<'_>, out: &mut Evaluated) {
+    /// Hands on what was found if it changes the alert as it is now; only then are its texts filled in.
+    fn note(&self, found: Found<'_>, texts: impl FnOnce() -> names::Texts, out: &mut Evaluated) {
         let (rule, moment) = (&self.rule.rule, self.moment);
         let (finding, id) = (&found.finding, &found.alert_id);
         if change(moment.history, moment.at, rule, found.open, finding, id).is_none() {
             return;
         }
+        let texts = texts();
         out.observations.push(Observation {
-            severity: severity(rule, &found.texts.labels),
+            severity: severity(rule, &texts.labels),
             rule: Arc::clone(self.rule),
             agent: found.agent,
             alert_id: found.alert_id,
             series: found.series,
-            labels: found.texts.labels,
+            labels: texts.labels,
             finding: found.finding,
             value: found.value,
             threshold: None,
-            description: found.texts.description,
-            annotations: found.texts.annotations,
+            description: texts.description,
+            annotations: texts.annotations,
             samples: Vec::new(),
             traces: Vec::new(),
         });
@@ -403,7 +414,6 @@ struct Found<'a> {
     series: String,
     finding: Finding,
     value: Option<f64>,
-    texts: names::Texts,
 }
 
 /// Labels of an alert. Those of one of a Prometheus rule file are the same as there, with a severity if it has none.

@@ -7,6 +7,8 @@ mod live;
 mod memory;
 mod replay;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 pub(super) use compiled::{Compiled, check};
 pub(super) use instances::Instances;
