@@ -18,7 +18,6 @@ mod disk_full;
 mod durability;
 mod exposition;
 mod expression_rules;
-mod expression_rules;
 mod fixtures;
 mod fuzzed;
 mod harness;
