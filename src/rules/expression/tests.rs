@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     alerts::read_definition,
     model::{
-        AgentId, Alert, Batch, History, ManualClock, RuleOrigin, StoredRule, Timestamp,
-        is_stale_marker,
+        AgentId, Alert, Batch, ManualClock, RuleOrigin, StoredRule, Timestamp, is_stale_marker,
     },
     rules::{Evaluated, Evaluator, Scope},
     store::{Append, Change, Settings, Store, Urgency},
