@@ -197,7 +197,9 @@ token = 'token-{i}-0123456789'
         let writes = route.method != Method::GET;
         let secret = path.contains("/admin/");
         let expected = match (path.as_str(), writes, secret) {
-            ("/healthz" | "/readyz", ..) => Permission::Open,
+            ("/healthz" | "/readyz" | "/prometheus/-/healthy" | "/prometheus/-/ready", ..) => {
+                Permission::Open
+            }
             (p, true, _) if p.ends_with("/metrics") || p.ends_with("/heartbeat") => {
                 Permission::Ingest
             }
