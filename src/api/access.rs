@@ -88,8 +88,8 @@ pub(super) enum Permission {
     Read,
     /// Writing samples of one agent.
     Ingest,
-    /// Writing spans; a token that is bound to an agent writes those of its agent.
-    IngestSpans,
+    /// Writing spans or samples of agents that the body names; a token that is bound to an agent writes those of its agent.
+    IngestAny,
     /// Changing what is watched, taking the whole file.
     Admin,
 }
@@ -219,7 +219,7 @@ impl Access {
         let allowed = match (token.role, needs) {
             (Role::Admin, _)
             | (Role::Read, Permission::Read)
-            | (Role::Ingest, Permission::IngestSpans) => true,
+            | (Role::Ingest, Permission::IngestAny) => true,
             (Role::Ingest, Permission::Ingest) => token
                 .agent
                 .as_ref()
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn roles_allow_what_they_say() {
-        use Permission::{Admin, Ingest, IngestSpans, Open, Read};
+        use Permission::{Admin, Ingest, IngestAny, Open, Read};
         let access = access(
             "0.0.0.0",
             vec![
@@ -306,11 +306,11 @@ mod tests {
         };
         for (secret, allowed) in [
             ("r", vec![Open, Read]),
-            ("i", vec![Open, Ingest, IngestSpans]),
-            ("one", vec![Open, Ingest, IngestSpans]),
-            ("all", vec![Open, Read, Ingest, IngestSpans, Admin]),
+            ("i", vec![Open, Ingest, IngestAny]),
+            ("one", vec![Open, Ingest, IngestAny]),
+            ("all", vec![Open, Read, Ingest, IngestAny, Admin]),
         ] {
-            for needs in [Open, Read, Ingest, IngestSpans, Admin] {
+            for needs in [Open, Read, Ingest, IngestAny, Admin] {
                 let answer = ask(secret, needs, Some("a7"));
                 let expected = if allowed.contains(&needs) {
                     let own =

@@ -89,7 +89,7 @@ impl Payload {
     }
 
     /// Hands the body to `parse` as it was sent, where blocking is allowed.
-    pub(super) async fn as_sent<T: Send + 'static>(
+    pub(super) async fn sent<T: Send + 'static>(
         self,
         parse: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {

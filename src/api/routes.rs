@@ -88,7 +88,7 @@ fn open<H: Handler<T, Arc<Edge>>, T: 'static>(path: &'static str, handler: H) ->
 
 /// All routes.
 pub(super) fn table() -> Vec<Route> {
-    use Permission::{Admin, Ingest, IngestSpans};
+    use Permission::{Admin, Ingest, IngestAny};
     let mut table = vec![
         open("/healthz", care::healthz),
         open("/readyz", care::readyz),
@@ -325,31 +325,26 @@ pub(super) fn table() -> Vec<Route> {
         writing(
             Method::POST,
             "/v1/metrics",
-            IngestSpans,
+            IngestAny,
             post(metrics::otlp_metrics),
         ),
         writing(
             Method::POST,
             "/prometheus/api/v1/write",
-            IngestSpans,
+            IngestAny,
             post(metrics::write),
         ),
         writing(
             Method::POST,
             "/v1/traces",
-            IngestSpans,
+            IngestAny,
             post(traces::otlp_traces),
         ),
-        writing(
-            Method::POST,
-            "/v1/logs",
-            IngestSpans,
-            post(traces::otlp_logs),
-        ),
+        writing(Method::POST, "/v1/logs", IngestAny, post(traces::otlp_logs)),
         writing(
             Method::POST,
             "/api/v2/spans",
-            IngestSpans,
+            IngestAny,
             post(traces::zipkin_spans),
         ),
         reading("/api/v1/traces", &traces::LIST_PARAMETERS, traces::list),
@@ -379,19 +374,19 @@ pub(super) fn table() -> Vec<Route> {
         writing(
             Method::POST,
             "/api/v1/traces/{trace_id}/spans",
-            IngestSpans,
+            IngestAny,
             post(traces::start),
         ),
         writing(
             Method::POST,
             "/api/v1/traces/{trace_id}/spans/{span_id}/finish",
-            IngestSpans,
+            IngestAny,
             post(traces::finish),
         ),
         writing(
             Method::POST,
             "/api/v1/traces/{trace_id}/spans/{span_id}/logs",
-            IngestSpans,
+            IngestAny,
             post(traces::log),
         ),
         reading(

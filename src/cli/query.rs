@@ -1,6 +1,9 @@
 //! `longwatch query`
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::Value;
@@ -195,12 +198,13 @@ impl Query {
 
 /// `series => value @[time]` as promtool prints it; of a range, a line for each sample.
 fn shown(data: &Value) -> String {
+    // Writing to a String cannot fail.
     let result = &data["result"];
     let mut out = String::new();
     match data["resultType"].as_str() {
         Some("scalar" | "string") => {
             let text = result[1].as_str().unwrap_or_default();
-            out.push_str(&format!("{}\n", output::printable(text)));
+            let _ = writeln!(out, "{}", output::printable(text));
         }
         _ => {
             for series in result.as_array().into_iter().flatten() {
@@ -210,13 +214,13 @@ fn shown(data: &Value) -> String {
                 match (one, many) {
                     (Some(samples), _) => {
                         for sample in samples {
-                            out.push_str(&format!("{metric} => {}\n", sample_text(sample)));
+                            let _ = writeln!(out, "{metric} => {}", sample_text(sample));
                         }
                     }
                     (None, samples) => {
-                        out.push_str(&format!("{metric} =>\n"));
+                        let _ = writeln!(out, "{metric} =>");
                         for sample in samples.into_iter().flatten() {
-                            out.push_str(&format!("{}\n", sample_text(sample)));
+                            let _ = writeln!(out, "{}", sample_text(sample));
                         }
                     }
                 }

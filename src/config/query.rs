@@ -6,10 +6,6 @@ use super::{
 };
 
 /// All of them.
-#[expect(
-    clippy::cast_lossless,
-    reason = "one macro for integers of every width; bounds keep each within its own"
-)]
 pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         "query.timeout",

@@ -708,6 +708,24 @@ impl Span {
             .map_or_else(|| self.span_id.to_string(), str::to_owned)
     }
 
+    /// Hands over every text that tells of an error: the message of a failed span, `error.type`, and type and message of
+    /// exceptions.
+    pub fn each_error_text(&self, mut tell: impl FnMut(&str)) {
+        if self.is_failed() {
+            tell(&self.status_message);
+        }
+        if let Some(kind) = self.attributes.text("error.type") {
+            tell(kind);
+        }
+        for event in &self.events {
+            for key in ["exception.message", "exception.type"] {
+                if let Some(text) = event.attributes.text(key) {
+                    tell(text);
+                }
+            }
+        }
+    }
+
     /// An attribute of the span, else of its scope, else of what sent it.
     pub fn attribute(&self, key: &str) -> Option<&AttributeValue> {
         self.attributes

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AgentId, ReadError, Span, SpanEvent, SpanKind, Timestamp, TraceId, Window};
+use super::{AgentId, ReadError, Span, SpanKind, Timestamp, TraceId, Window};
 
 /// What a trace must have to be found: one span of it that fits in every respect, in a window of time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,15 +89,9 @@ fn has_attribute(span: &Span, key: &str, wanted: &str) -> bool {
 
 fn has_error(span: &Span, text: &str) -> bool {
     let text = text.to_lowercase();
-    let says = |message: &str| message.to_lowercase().contains(&text);
-    let exception = |event: &SpanEvent| {
-        ["exception.message", "exception.type"]
-            .iter()
-            .any(|key| event.attributes.text(key).is_some_and(says))
-    };
-    (span.is_failed() && says(&span.status_message))
-        || span.attributes.text("error.type").is_some_and(says)
-        || span.events.iter().any(exception)
+    let mut is_there = false;
+    span.each_error_text(|message| is_there |= message.to_lowercase().contains(&text));
+    is_there
 }
 
 /// Where a page of traces ended.

@@ -11,7 +11,10 @@ const NOTES_MAX: usize = 10;
 
 /// Collects what is worth telling; threads share it.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Mutex<[BTreeSet<(String, Option<u32>)>; 2]>);
+pub(super) struct Notes(Mutex<[Texts; 2]>);
+
+/// Texts, and the byte of the query that each is about.
+type Texts = BTreeSet<(String, Option<u32>)>;
 
 /// What was told, in the order of its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

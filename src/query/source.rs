@@ -175,13 +175,12 @@ fn joined(found: Vec<Selected>) -> Vec<Selected> {
     let mut at: HashMap<Labels, usize> = HashMap::with_capacity(found.len());
     let mut joined: Vec<Selected> = Vec::with_capacity(found.len());
     for series in found {
-        match at.get(&series.labels) {
-            Some(at) => joined[*at].others.push((series.agent, series.no)),
-            None => {
-                at.insert(series.labels.clone(), joined.len());
-                joined.push(series);
-            }
+        if let Some(at) = at.get(&series.labels) {
+            joined[*at].others.push((series.agent, series.no));
+            continue;
         }
+        at.insert(series.labels.clone(), joined.len());
+        joined.push(series);
     }
     joined
 }

@@ -57,7 +57,7 @@ fn refuse(received: &mut ReceivedMetrics, count: u64, why: String) {
 }
 
 /// An append with the contact that it is.
-struct Noted {
+struct Contacted {
     append: Append,
     /// Whether the contact is a sample of its own.
     is_noted: bool,
@@ -65,7 +65,7 @@ struct Noted {
     rows: usize,
 }
 
-fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Noted {
+fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Contacted {
     let context = &edge.context;
     let now = edge.now();
     let registered = context.store.view().agent(&agent, now);
@@ -81,7 +81,7 @@ fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Noted {
             now,
             &mut batch,
         );
-    Noted {
+    Contacted {
         append: Append {
             agent,
             batch,
@@ -93,7 +93,7 @@ fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Noted {
     }
 }
 
-async fn submit(edge: &Edge, noted: Noted) -> (usize, Result<Appended, WriteError>) {
+async fn submit(edge: &Edge, noted: Contacted) -> (usize, Result<Appended, WriteError>) {
     let agent = noted.append.agent.clone();
     let appended = edge.context.store.append(noted.append).await;
     if let Err(error) = &appended

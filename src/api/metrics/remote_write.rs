@@ -40,10 +40,10 @@ pub(in crate::api) async fn write(
     let rule = Arc::clone(&edge.settings.agent_rule);
     let limits = edge.context.limits.clone();
     let mut received = payload
-        .as_sent(move |packed| {
+        .sent(move |packed| {
             let body = unsnappy(packed, REMOTE_WRITE_BYTES_MAX)
                 .map_err(|why| Problem::new(status_of(&why), why.to_string()))?;
-            parse_remote_write(version, &body, &rule, &limits).map_err(refused)
+            parse_remote_write(version, &body, &rule, &limits).map_err(|error| refused(&error))
         })
         .await?;
     let metrics = &edge.context.metrics;
@@ -114,7 +114,7 @@ fn status_of(why: &BadSnappy) -> StatusCode {
     }
 }
 
-fn refused(error: BadRemoteWrite) -> Problem {
+fn refused(error: &BadRemoteWrite) -> Problem {
     let status = match error {
         BadRemoteWrite::Damaged { .. } => StatusCode::BAD_REQUEST,
         BadRemoteWrite::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,

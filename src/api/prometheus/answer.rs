@@ -1,5 +1,7 @@
 //! Answers and errors in Prometheus' envelope.
 
+use std::fmt::Write;
+
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -140,7 +142,8 @@ impl IntoResponse for Success {
         let mut body = format!("{{\"status\":\"success\",\"data\":{}", self.data);
         for (name, texts) in [("warnings", self.told.warnings), ("infos", self.told.infos)] {
             if !texts.is_empty() {
-                body.push_str(&format!(",\"{name}\":{}", serde_json::json!(texts)));
+                // Writing to a String cannot fail.
+                let _ = write!(body, ",\"{name}\":{}", serde_json::json!(texts));
             }
         }
         body.push('}');

@@ -55,9 +55,8 @@ impl Asked {
     }
 
     /// The expression.
-    pub(super) fn query(&self) -> Result<String, Failure> {
-        let query = self.text("query").unwrap_or_default();
-        Ok(query.to_owned())
+    pub(super) fn query(&self) -> &str {
+        self.text("query").unwrap_or_default()
     }
 
     /// Unix seconds or RFC 3339.

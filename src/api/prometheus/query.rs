@@ -1,6 +1,6 @@
 //! `query`, `query_range`, `query_exemplars`.
 
-use std::sync::Arc;
+use std::{fmt::Write, sync::Arc};
 
 use axum::extract::State;
 
@@ -60,7 +60,7 @@ pub(in crate::api) async fn range(
 }
 
 async fn answered(edge: &Edge, asked: &Asked, range: QueryRange) -> Result<Success, Failure> {
-    let query = asked.query()?;
+    let query = asked.query().to_owned();
     let lookback_ms = asked.duration_ms("lookback_delta")?.filter(|ms| *ms > 0);
     let lookback_ms = lookback_ms.unwrap_or(edge.settings.query_lookback_ms);
     let mut limits = edge.settings.query_limits.clone();
@@ -98,10 +98,12 @@ fn rendered(mut answered: Answered, limit: Option<usize>, wants_statistics: bool
     let mut json = answered.answer.to_json();
     if wants_statistics {
         json.pop();
-        json.push_str(&format!(
-            ",\"stats\":{{\"samples\":{{\"totalQueryableSamples\":{}}}}}}}",
-            answered.samples_read
-        ));
+        let samples = answered.samples_read;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            json,
+            ",\"stats\":{{\"samples\":{{\"totalQueryableSamples\":{samples}}}}}}}"
+        );
     }
     Success::of_json(json)
         .telling(answered.told)
@@ -111,6 +113,6 @@ fn rendered(mut answered: Answered, limit: Option<usize>, wants_statistics: bool
 /// Exemplars are counted and dropped, so that there are none. The question is checked all the same, its times are
 /// not: Grafana sends milliseconds.
 pub(in crate::api) async fn exemplars(asked: Asked) -> Result<Success, Failure> {
-    parse(&asked.query()?).map_err(|why| Failure::parameter("query", why))?;
+    parse(asked.query()).map_err(|why| Failure::parameter("query", why))?;
     Ok(Success::of_json("[]".to_owned()))
 }

@@ -27,7 +27,7 @@ const OWN_GROUP: &str = "longwatch";
 pub(in crate::api) async fn alerts(State(edge): State<Arc<Edge>>) -> Result<Success, Failure> {
     let alerts = edge.read(|view| {
         let book = view.book();
-        let open: Vec<Value> = open(&book).map(|alert| alert_json(alert)).collect();
+        let open: Vec<Value> = open(&book).map(alert_json).collect();
         Ok(Success::of(&json!({ "alerts": open })))
     });
     Ok(alerts.await?)

@@ -170,7 +170,7 @@ token = 'token-{i}-0123456789'
             Permission::Read => &[0, 3],
             // What is no agent's own is not for a token that is bound to one.
             Permission::Ingest if !path.contains("/agents/") => &[1, 3],
-            Permission::Ingest | Permission::IngestSpans => &[1, 2, 3],
+            Permission::Ingest | Permission::IngestAny => &[1, 2, 3],
             Permission::Admin => &[3],
         };
         for token in 0..entries.len() {
@@ -200,13 +200,16 @@ token = 'token-{i}-0123456789'
             ("/healthz" | "/readyz" | "/prometheus/-/healthy" | "/prometheus/-/ready", ..) => {
                 Permission::Open
             }
+            ("/v1/metrics" | "/prometheus/api/v1/write", true, _) => Permission::IngestAny,
+            // Questions in forms.
+            (p, true, _) if p.starts_with("/prometheus/api/") => Permission::Read,
             (p, true, _) if p.ends_with("/metrics") || p.ends_with("/heartbeat") => {
                 Permission::Ingest
             }
             ("/alertmanager/api/v2/alerts", true, _) => Permission::Ingest,
-            ("/v1/traces" | "/v1/logs" | "/api/v2/spans", true, _) => Permission::IngestSpans,
+            ("/v1/traces" | "/v1/logs" | "/api/v2/spans", true, _) => Permission::IngestAny,
             (p, true, _) if p.starts_with("/api/v1/traces/") && p.contains("/spans") => {
-                Permission::IngestSpans
+                Permission::IngestAny
             }
             // It reads, and its question is a body.
             ("/api/v1/rules/backtest", ..) => Permission::Read,

@@ -148,7 +148,7 @@ impl Export {
         let header = request.headers().get(http::header::AUTHORIZATION);
         let authorization = header.and_then(|value| value.to_str().ok());
         let access = &export.edge.access;
-        match access.judge(peer, authorization, Permission::IngestSpans, None) {
+        match access.judge(peer, authorization, Permission::IngestAny, None) {
             Ok(bound) => drop(request.extensions_mut().insert(bound)),
             Err(why) => return Box::pin(async move { denial(why).into_http() }),
         }

@@ -1,11 +1,11 @@
 //! What is known of a block of spans without opening it.
 //!
 //! ```text
-//! format: u8 = 1 | spans: varint | first start: zigzag | last start - first start: varint
+//! format: u8 = 1, or 2 if the filter has parts of texts of errors | spans: varint | first start: zigzag | last start - first start: varint
 //! | shortest: zigzag ns | longest - shortest: varint | filter of words as bytes | CRC32C of all before: u32
 //! ```
 
-use super::{FORMAT, Terms, terms::TermSet};
+use super::{FORMAT, FilterTerms, Terms, terms::TermSet};
 use crate::{
     codec::{Corrupt, varint},
     model::{Span, SpanFilter},
@@ -26,7 +26,12 @@ pub struct SpanHeader {
     pub longest_ns: i64,
     /// Words that occur.
     pub terms: Terms,
+    /// Whether parts of the texts of errors are among them.
+    pub has_error_parts: bool,
 }
+
+/// A header whose filter has parts of the texts of errors; [`FORMAT`] is one without.
+const FORMAT_WITH_ERRORS: u8 = 2;
 
 impl SpanHeader {
     /// Of these spans, of which there is at least one.
@@ -38,6 +43,7 @@ impl SpanHeader {
             shortest_ns: i64::MAX,
             longest_ns: 0,
             terms: Terms::default(),
+            has_error_parts: false,
         };
         let mut terms = TermSet::default();
         let mut told: Vec<*const ()> = Vec::new();
@@ -62,23 +68,30 @@ impl SpanHeader {
             told.truncate(64);
         }
         header.terms = terms.finish();
+        header.has_error_parts = terms.has_error_parts();
         header
     }
 
     /// Whether a span of the block may fit; `terms` are those of the filter.
-    pub fn may_fit(&self, filter: &SpanFilter, terms: &[u64]) -> bool {
+    pub fn may_fit(&self, filter: &SpanFilter, terms: &FilterTerms) -> bool {
         filter
             .min_duration_ns
             .is_none_or(|min| self.longest_ns >= min)
             && filter
                 .max_duration_ns
                 .is_none_or(|max| self.shortest_ns <= max)
-            && self.terms.may_have_all(terms)
+            && self.terms.may_have_all(&terms.words)
+            && (!self.has_error_parts || self.terms.may_have_all(&terms.error_parts))
     }
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let format = if self.has_error_parts {
+            FORMAT_WITH_ERRORS
+        } else {
+            FORMAT
+        };
+        let mut out = vec![format];
         varint::put_u64(&mut out, u64::from(self.spans));
         varint::put_i64(&mut out, self.first_start_ns);
         varint::put_u64(
@@ -101,7 +114,7 @@ impl SpanHeader {
     /// # Errors
     /// The bytes are damaged, or written by a newer longwatch.
     pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
-        let mut rest = checked(bytes)?;
+        let (format, mut rest) = checked_as(bytes, FORMAT_WITH_ERRORS)?;
         let spans = u32::try_from(varint::take_u64(&mut rest)?)
             .map_err(|_| Corrupt::new("a block has too many spans"))?;
         let first_start_ns = varint::take_i64(&mut rest)?;
@@ -116,12 +129,18 @@ impl SpanHeader {
             shortest_ns,
             longest_ns,
             terms,
+            has_error_parts: format == FORMAT_WITH_ERRORS,
         })
     }
 }
 
 /// What stands between the format and the checksum, once both hold.
 pub(super) fn checked(bytes: &[u8]) -> Result<&[u8], Corrupt> {
+    checked_as(bytes, FORMAT).map(|(_, rest)| rest)
+}
+
+/// The same with the format, up to the newest one that is known.
+fn checked_as(bytes: &[u8], newest: u8) -> Result<(u8, &[u8]), Corrupt> {
     let (body, checksum) = bytes
         .split_last_chunk::<4>()
         .ok_or(Corrupt::new("a record of spans is too short"))?;
@@ -129,7 +148,7 @@ pub(super) fn checked(bytes: &[u8]) -> Result<&[u8], Corrupt> {
         return Err(Corrupt::new("a record of spans fails its checksum"));
     }
     match body.split_first() {
-        Some((&FORMAT, rest)) => Ok(rest),
+        Some((format, rest)) if (FORMAT..=newest).contains(format) => Ok((*format, rest)),
         Some(_) => Err(Corrupt::new(
             "a record of spans was written by a newer longwatch",
         )),

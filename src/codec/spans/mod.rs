@@ -13,7 +13,7 @@ mod tests;
 pub use entry::{BlockRef, TraceEntry, TracePart};
 pub use header::SpanHeader;
 pub use reader::decode_spans;
-pub use terms::{Terms, terms_of_filter};
+pub use terms::{FilterTerms, Terms, terms_of_filter};
 pub use writer::encode_spans;
 
 /// First byte of a block's header, body, and of an entry. Another one was written by a newer longwatch.

@@ -33,6 +33,8 @@ pub(super) type Make<'m> =
 
 /// Values with the room that they take.
 type HeldValues = (Vec<f64>, Held);
+/// What came of each series of some that were read together.
+type Columns = Result<Vec<Option<HeldValues>>, QueryError>;
 
 /// Takes a series with its values.
 pub(super) type Read<'r> = dyn FnMut(Labels, HeldValues) -> Result<(), QueryError> + 'r;
@@ -114,7 +116,7 @@ fn read_batch(
     batch: &[Selected],
     window: Window,
     make: (usize, &Make<'_>),
-) -> Result<Vec<Option<HeldValues>>, QueryError> {
+) -> Columns {
     let jobs = jobs_of(batch);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(jobs.len());
@@ -129,7 +131,7 @@ fn read_batch(
         return Ok(columns);
     }
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Result<Vec<Option<HeldValues>>, QueryError>)>> = Mutex::default();
+    let done: Mutex<Vec<(usize, Columns)>> = Mutex::default();
     let work = || {
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let values = read(job);
@@ -179,7 +181,7 @@ fn read_job(
     series: &[Selected],
     window: Window,
     make: (usize, &Make<'_>),
-) -> Result<Vec<Option<HeldValues>>, QueryError> {
+) -> Columns {
     let Some(first) = series.first() else {
         return Ok(Vec::new());
     };

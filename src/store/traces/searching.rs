@@ -3,11 +3,12 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
+    thread,
 };
 
 use super::{heads::HeadChunk, nanoseconds};
 use crate::{
-    codec::{SpanHeader, terms_of_filter},
+    codec::{FilterTerms, SpanHeader, terms_of_filter},
     model::{
         AgentNo, ReadError, Span, SpanFilter, TraceCursor, TraceId, TracePage, TraceQuery,
         TraceSummary,
@@ -106,16 +107,31 @@ impl Moment {
         let last_asked = query
             .after
             .map_or(last_asked, |after| last_asked.min(after.start_ns));
-        for (hour, row) in self.hours_in_file()?.into_iter().rev() {
-            let (first_start, last_start) = (self.first_start(hour, row), row.5);
-            let cannot_count = found.bar().is_some_and(|bar| bar > last_start);
-            if cannot_count || last_start < first_asked || first_start > last_asked {
-                continue;
+        let hours: Vec<(i32, i64, i64)> = self
+            .hours_in_file()?
+            .into_iter()
+            .rev()
+            .map(|(hour, row)| (hour, self.first_start(hour, row), row.5))
+            .filter(|(_, first, last)| *last >= first_asked && *first <= last_asked)
+            .collect();
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for hours in hours.chunks(cores) {
+            let can_count =
+                |last_start: i64, found: &Found| found.bar().is_none_or(|bar| bar <= last_start);
+            let hours = hours.iter().filter(|(_, _, last)| can_count(*last, &found));
+            let hours: Vec<(i32, i64)> = hours.map(|(hour, _, last)| (*hour, *last)).collect();
+            // Looking through headers takes most of a search that finds little: an hour on each core.
+            let of_hours = on_all_cores(&hours, |(hour, _)| {
+                guarded(|| self.candidates_of_hour(*hour, &query.filter, &terms, agent))
+            });
+            for ((_, last_start), candidates) in hours.iter().zip(of_hours) {
+                if !can_count(*last_start, &found) {
+                    continue;
+                }
+                let mut candidates = candidates?;
+                candidates.sort_unstable_by_key(|(latest, _)| Reverse(*latest));
+                self.go_through(&candidates, query, flushed, &mut found)?;
             }
-            let mut candidates =
-                guarded(|| self.candidates_of_hour(hour, &query.filter, &terms, agent))?;
-            candidates.sort_unstable_by_key(|(latest, _)| Reverse(*latest));
-            self.go_through(&candidates, query, flushed, &mut found)?;
         }
         Ok(found.page())
     }
@@ -161,7 +177,7 @@ impl Moment {
     fn candidates_in_memory(
         &self,
         filter: &SpanFilter,
-        terms: &[u64],
+        terms: &FilterTerms,
         agent: Option<AgentNo>,
         flushed: u64,
     ) -> Vec<(i64, Candidate<'_>)> {
@@ -184,7 +200,7 @@ impl Moment {
         &self,
         hour: i32,
         filter: &SpanFilter,
-        terms: &[u64],
+        terms: &FilterTerms,
         agent: Option<AgentNo>,
     ) -> Result<Vec<(i64, Candidate<'static>)>, ReadError> {
         let table = self.table(tables::SPAN_HEADERS)?;
@@ -247,6 +263,29 @@ impl Moment {
         }
         Ok(())
     }
+}
+
+/// Does the work for each item, on a thread of its own but for the first.
+fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let Some((first, others)) = items.split_first() else {
+        return Vec::new();
+    };
+    thread::scope(|scope| {
+        let work = &work;
+        let others: Vec<_> = others
+            .iter()
+            .map(|item| scope.spawn(move || work(item)))
+            .collect();
+        let mut done = vec![work(first)];
+        for other in others {
+            done.push(
+                other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
+        }
+        done
+    })
 }
 
 fn is_asked(summary: &TraceSummary, query: &TraceQuery) -> bool {

@@ -133,18 +133,13 @@ fn items(text: &str) -> Vec<String> {
 
 fn expanded(item: &str) -> Vec<Point> {
     let (what, times) = match item.rsplit_once('x') {
-        Some((what, times)) if times.parse::<usize>().is_ok() && !what.starts_with("0") => {
-            (what, Some(times.parse::<usize>().unwrap()))
-        }
-        Some((what, times)) if times.parse::<usize>().is_ok() => {
-            (what, Some(times.parse::<usize>().unwrap()))
-        }
+        Some((what, times)) if times.parse::<usize>().is_ok() => (what, times.parse().ok()),
         _ => (item, None),
     };
     if what == "_" {
         return vec![None; times.unwrap_or(1)];
     }
-    let count = times.map_or(1, |times| times + 1);
+    let count = times.map_or(1, |times: usize| times + 1);
     if what == "stale" {
         return vec![Some(STALE_MARKER); count];
     }
