@@ -3,17 +3,37 @@
 //!
 //! Source of the behaviour: Prometheus, `rules/alerting.go` and `rules/recording.go`.
 
-use std::collections::HashSet;
+use std::{cell::Cell, collections::HashSet};
 
 use super::compiled::Compiled;
 use crate::{
     model::{Condition, LabelPairs, Labels, NAME_LABEL, Rule, Timestamp},
-    query::{Answer, Expression, QueryRange, Question, Source, answer, answer_parsed},
+    query::{Answer, Expression, QueryLimits, QueryRange, Question, Source, answer, answer_parsed},
     rules::template::{Facts, Template},
 };
 
 /// The label with the alert's name.
 const ALERTNAME: &str = "alertname";
+
+/// Rows of one rule: each is an alert, or a series.
+const ROWS_MAX: usize = 10_000;
+/// What the expression of a rule may use. All rules are evaluated one after the other, and none may hold the others up.
+const EXPRESSION_LIMITS: QueryLimits = QueryLimits {
+    max_samples: 50_000_000,
+    max_series: 200_000,
+    max_points: 11_000,
+    max_memory: 256 << 20,
+    timeout_ms: 10_000,
+};
+/// What a `query` in a template may use, and how often one evaluation of a text may ask.
+const TEMPLATE_LIMITS: QueryLimits = QueryLimits {
+    max_samples: 1_000_000,
+    max_series: 10_000,
+    max_memory: 16 << 20,
+    timeout_ms: 500,
+    ..EXPRESSION_LIMITS
+};
+const TEMPLATE_QUERIES_MAX: u32 = 10;
 
 /// What templates know beside the row.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +88,10 @@ pub(in crate::rules) fn identified(
     place: &Place<'_>,
     found: Vec<(Labels, f64)>,
 ) -> Result<Vec<Row>, String> {
+    if found.len() > ROWS_MAX {
+        let rows = found.len();
+        return Err(format!("exceeded limit of {ROWS_MAX} with {rows} rows"));
+    }
     let limit = rule.member.as_ref().map_or(0, |member| member.limit) as usize;
     let mut seen = HashSet::with_capacity(found.len());
     let mut rows = Vec::with_capacity(found.len());
@@ -112,7 +136,8 @@ pub(in crate::rules) fn instant(
     expression: &Expression,
     at: Timestamp,
 ) -> Result<Vec<(Labels, f64)>, String> {
-    let question = Question::new("", QueryRange::At(at.as_millis()));
+    let mut question = Question::new("", QueryRange::At(at.as_millis()));
+    question.limits = EXPRESSION_LIMITS;
     let answered = answer_parsed(source, expression, &question);
     vector(answered.map_err(|error| error.to_string())?.answer)
 }
@@ -180,8 +205,14 @@ fn filled(
     if templates.is_empty() {
         return Vec::new();
     }
+    let queries = Cell::new(0);
     let query = |text: &str| {
-        let question = Question::new(text, QueryRange::At(place.at.as_millis()));
+        queries.set(queries.get() + 1);
+        if queries.get() > TEMPLATE_QUERIES_MAX {
+            return Err(format!("asks more than {TEMPLATE_QUERIES_MAX} queries"));
+        }
+        let mut question = Question::new(text, QueryRange::At(place.at.as_millis()));
+        question.limits = TEMPLATE_LIMITS;
         let answered = answer(place.source, &question);
         vector(answered.map_err(|error| error.to_string())?.answer)
     };

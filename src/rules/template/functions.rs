@@ -56,6 +56,9 @@ const KNOWN: [&str; 46] = [
     "value",
 ];
 
+/// Bytes that `reReplaceAll` may make of its texts, at most.
+const REPLACED_BYTES_MAX: usize = 64 << 20;
+
 /// Whether there is such a function.
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN.contains(&name)
@@ -129,6 +132,12 @@ fn of_prometheus(name: &str, arguments: &[Value], facts: &Facts<'_>) -> Option<C
             Some(Ok(Value::Object(named)))
         }
         ("sortByLabel", [Value::Text(name), Value::List(list)]) => Some(sorted(name, list)),
+        // Every byte of the replacement may stand for all of the text.
+        ("reReplaceAll", [_, Value::Text(with), Value::Text(given)])
+            if with.len().saturating_mul(given.len()) > REPLACED_BYTES_MAX =>
+        {
+            Some(error("reReplaceAll: the texts are too long"))
+        }
         ("reReplaceAll", [Value::Text(pattern), Value::Text(with), Value::Text(given)]) => Some(
             regex(pattern)
                 .map(|regex| Value::Text(regex.replace_all(given, with.as_str()).into_owned())),

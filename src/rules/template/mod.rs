@@ -22,6 +22,8 @@ use value::Value;
 
 /// Longest text that a template may make, in bytes.
 const TEXT_BYTES_MAX: usize = 65_536;
+/// Bytes of a value that a template computes with, such as the rows of a query.
+const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Pieces, calls and rounds of loops that one filling may take.
 const STEPS_MAX: usize = 100_000;
 

@@ -1,7 +1,7 @@
 //! Fills a parsed template in.
 
 use super::{
-    Facts, STEPS_MAX, TEXT_BYTES_MAX, TemplateError, calls, error, functions,
+    Facts, STEPS_MAX, TEXT_BYTES_MAX, TemplateError, VALUE_BYTES_MAX, calls, error, functions,
     parse::{Base, Block, Operand, Piece, Pipeline},
     value::Value,
 };
@@ -20,6 +20,16 @@ struct Run<'a> {
     variables: Vec<(String, Value)>,
     out: String,
     steps: usize,
+}
+
+/// Values at hand must stay small: `print $x $x` over and over would double them without end.
+fn check_size<'v>(values: impl Iterator<Item = &'v Value>) -> Result<(), TemplateError> {
+    if values.map(Value::bytes).sum::<usize>() > VALUE_BYTES_MAX {
+        return error(format!(
+            "takes more than {VALUE_BYTES_MAX} bytes for a value"
+        ));
+    }
+    Ok(())
 }
 
 /// Fills pieces in.
@@ -188,7 +198,10 @@ impl Run<'_> {
             return error("can't give argument to non-function");
         }
         arguments.extend(last);
-        self.operand(first, dot, arguments)
+        check_size(arguments.iter())?;
+        let value = self.operand(first, dot, arguments)?;
+        check_size([&value].into_iter())?;
+        Ok(value)
     }
 
     /// `and` and `or` look at no more arguments than they need.

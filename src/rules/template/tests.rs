@@ -41,6 +41,23 @@ fn fill(text: &str, dot: &Value) -> Result<String, TemplateError> {
 }
 
 #[test]
+fn values_do_not_grow_without_end() {
+    let doubled = "{{ $x = print $x $x }}".repeat(60);
+    let long = fill(
+        &format!("{{{{ $x := \"aaaaaaaa\" }}}}{doubled}"),
+        &Value::Nil,
+    );
+    assert!(long.unwrap_err().to_string().contains("bytes for a value"));
+    let doubled = "{{ $x = print $x $x }}".repeat(14);
+    let replaced = "{{ reReplaceAll \"a\" $x $x }}";
+    let long = fill(
+        &format!("{{{{ $x := \"a\" }}}}{doubled}{replaced}"),
+        &Value::Nil,
+    );
+    assert!(long.unwrap_err().to_string().contains("too long"));
+}
+
+#[test]
 fn the_cases_of_prometheus_hold() {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),

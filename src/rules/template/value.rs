@@ -45,6 +45,18 @@ impl Value {
         ])
     }
 
+    /// Bytes of memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let held = match self {
+            Self::Text(text) => text.len(),
+            Self::List(list) => list.iter().map(Self::bytes).sum(),
+            Self::Labels(map) => map.iter().map(|(k, v)| k.len() + v.len()).sum(),
+            Self::Object(map) => map.iter().map(|(k, v)| k.len() + v.bytes()).sum(),
+            _ => 0,
+        };
+        size_of::<Self>() + held
+    }
+
     /// Whether it counts as true in `if`.
     pub(super) fn is_true(&self) -> bool {
         match self {
