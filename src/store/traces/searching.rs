@@ -160,16 +160,7 @@ impl Moment {
             self.candidates_of_hour(hour, filter, &terms, agent)
         })?);
         for (_, candidate) in candidates {
-            let spans = match candidate {
-                Candidate::Open(span) => vec![span.clone()],
-                Candidate::Head(head) => self.spans_of_head(head)?,
-                Candidate::Block(key) => guarded(|| {
-                    let blocks = self.table(tables::SPAN_BLOCKS)?;
-                    self.spans_of_block(&blocks, key)
-                })?,
-            };
-            let fitting = spans.iter().filter(|span| filter.fits(span));
-            ids.extend(fitting.map(|span| span.trace_id));
+            ids.extend(self.fitting(&candidate, filter)?);
         }
         Ok(Some(ids))
     }
@@ -220,6 +211,31 @@ impl Moment {
         Ok(candidates)
     }
 
+    /// Traces of the spans of a piece that fit.
+    fn fitting(
+        &self,
+        piece: &Candidate<'_>,
+        filter: &SpanFilter,
+    ) -> Result<Vec<TraceId>, ReadError> {
+        let ids = |spans: &[Span]| -> Vec<TraceId> {
+            let fitting = spans.iter().filter(|span| filter.fits(span));
+            let mut ids: Vec<TraceId> = fitting.map(|span| span.trace_id).collect();
+            ids.dedup();
+            ids
+        };
+        match piece {
+            Candidate::Open(span) => Ok(ids(std::slice::from_ref(*span))),
+            Candidate::Head(head) => Ok(ids(&self.spans_of_head(head)?)),
+            Candidate::Block(key) => {
+                let spans = guarded(|| {
+                    let blocks = self.table(tables::SPAN_BLOCKS)?;
+                    self.spans_of_block(&blocks, *key)
+                })?;
+                Ok(ids(&spans))
+            }
+        }
+    }
+
     /// Opens pieces, the latest first, until no trace of those that are left can count.
     fn go_through(
         &self,
@@ -229,35 +245,33 @@ impl Moment {
         found: &mut Found,
     ) -> Result<(), ReadError> {
         let from_ns = nanoseconds(query.window.from);
-        for (latest, candidate) in candidates {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for pieces in candidates.chunks(cores) {
             // A trace begins before its spans: nothing of the window is left either.
-            if *latest < from_ns || found.bar().is_some_and(|bar| bar > *latest) {
+            let is_over = |latest: i64, found: &Found| {
+                latest < from_ns || found.bar().is_some_and(|bar| bar > latest)
+            };
+            if pieces
+                .first()
+                .is_some_and(|(latest, _)| is_over(*latest, found))
+            {
                 break;
             }
-            let mut hits: Vec<TraceId> = Vec::new();
-            let mut check = |span: &Span| {
-                if !found.seen.contains(&span.trace_id) && query.filter.fits(span) {
-                    found.seen.insert(span.trace_id);
-                    hits.push(span.trace_id);
+            // Opening takes most of the time; what is found is looked at in order.
+            let fitting = on_all_cores(pieces, |(_, piece)| self.fitting(piece, &query.filter));
+            for ((latest, _), ids) in pieces.iter().zip(fitting) {
+                if is_over(*latest, found) {
+                    break;
                 }
-            };
-            match candidate {
-                Candidate::Open(span) => check(span),
-                Candidate::Head(head) => self.spans_of_head(head)?.iter().for_each(&mut check),
-                Candidate::Block(key) => {
-                    let spans = guarded(|| {
-                        let blocks = self.table(tables::SPAN_BLOCKS)?;
-                        self.spans_of_block(&blocks, *key)
-                    })?;
-                    spans.iter().for_each(&mut check);
-                }
-            }
-            for id in hits {
-                let Some(summary) = self.summary(id, flushed)? else {
-                    continue;
-                };
-                if is_asked(&summary, query) {
-                    found.add(summary);
+                for id in ids? {
+                    if !found.seen.insert(id) {
+                        continue;
+                    }
+                    if let Some(summary) = self.summary(id, flushed)?
+                        && is_asked(&summary, query)
+                    {
+                        found.add(summary);
+                    }
                 }
             }
         }
