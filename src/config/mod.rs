@@ -22,6 +22,7 @@ mod table;
 mod targets;
 mod traces;
 mod value;
+mod yaml;
 
 pub use agents::AGENT_KEYS;
 pub use catalogue::{SettingInfo, settings};

@@ -9,9 +9,14 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use serde_saphyr::{Location, Options, Spanned, UserMessageFormatter};
+use serde_saphyr::{Location, Options, Spanned};
 
-use super::{ConfigError, ConfigErrors, Origin, file::Source, rules::FileRule};
+use super::{
+    ConfigError, ConfigErrors, Origin,
+    file::Source,
+    rules::FileRule,
+    yaml::{mistake, place},
+};
 use crate::{
     model::{Rule, RuleOrigin, StoredRule, Timestamp, parse_duration_ms},
     rules,
@@ -101,17 +106,7 @@ fn options() -> Options {
 pub(super) fn read(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
     let read: Result<Vec<RuleFile>, _> =
         serde_saphyr::from_multiple_with_options(source.text(), options());
-    let documents = read.map_err(|e| {
-        let location = e.location().unwrap_or(Location::UNKNOWN);
-        let text = e.render_with_formatter(&UserMessageFormatter);
-        let tail = format!(" at line {}, column {}", location.line(), location.column());
-        let reason = text.strip_suffix(&tail).unwrap_or(&text);
-        ConfigErrors::one(ConfigError {
-            origin: place(source, location),
-            key: String::new(),
-            reason: reason.lines().collect::<Vec<_>>().join("; "),
-        })
-    })?;
+    let documents = read.map_err(|error| ConfigErrors::one(mistake(source, &error)))?;
     let groups = documents.into_iter().next().and_then(|file| file.groups);
     let mut reader = Reader {
         source,
@@ -125,14 +120,6 @@ pub(super) fn read(source: &Source) -> Result<Vec<FileRule>, ConfigErrors> {
     match ConfigErrors::of(reader.errors) {
         Some(errors) => Err(errors),
         None => Ok(reader.rules),
-    }
-}
-
-fn place(source: &Source, location: Location) -> Origin {
-    Origin::Place {
-        path: source.path().to_owned(),
-        line: (location.line() as usize).max(1),
-        column: (location.column() as usize).max(1),
     }
 }
 

@@ -6,9 +6,14 @@ use std::{
 };
 
 use serde::Deserialize;
-use serde_saphyr::{Location, Options, Spanned, UserMessageFormatter};
+use serde_saphyr::{Location, Options, Spanned};
 
-use super::{ConfigError, ConfigErrors, Origin, file::Source, read_rule_file};
+use super::{
+    ConfigError, ConfigErrors,
+    file::Source,
+    read_rule_file,
+    yaml::{mistake, place},
+};
 use crate::{
     model::{LabelPairs, Rule, Timestamp, parse_duration_ms, parse_time},
     rules::{AlertTest, ExpectedAlert, ExpectedSample, ExpressionTest, UnitTest},
@@ -141,17 +146,7 @@ pub fn read_rule_tests(path: &Path) -> Result<RuleTests, ConfigErrors> {
     let source = Source::read(path, FILE_BYTES_MAX).map_err(ConfigErrors::one)?;
     let read: Result<Option<TestFile>, _> =
         serde_saphyr::from_str_with_options(source.text(), options());
-    let file = read.map_err(|e| {
-        let location = e.location().unwrap_or(Location::UNKNOWN);
-        let text = e.render_with_formatter(&UserMessageFormatter);
-        let tail = format!(" at line {}, column {}", location.line(), location.column());
-        let reason = text.strip_suffix(&tail).unwrap_or(&text);
-        ConfigErrors::one(ConfigError {
-            origin: place(&source, location),
-            key: String::new(),
-            reason: reason.lines().collect::<Vec<_>>().join("; "),
-        })
-    })?;
+    let file = read.map_err(|error| ConfigErrors::one(mistake(&source, &error)))?;
     let Some(file) = file else {
         return Ok(RuleTests {
             rules: Vec::new(),
@@ -167,14 +162,6 @@ pub fn read_rule_tests(path: &Path) -> Result<RuleTests, ConfigErrors> {
     match ConfigErrors::of(reader.errors) {
         Some(errors) => Err(errors),
         None => Ok(RuleTests { rules, tests }),
-    }
-}
-
-fn place(source: &Source, location: Location) -> Origin {
-    Origin::Place {
-        path: source.path().to_owned(),
-        line: (location.line() as usize).max(1),
-        column: (location.column() as usize).max(1),
     }
 }
 

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_saphyr::{Location, Options, Spanned, UserMessageFormatter};
+use serde_saphyr::{Options, Spanned};
 
 use super::document::{Group, Placed, TARGET_FILE_BYTES_MAX};
-use crate::config::{ConfigError, Origin, file::Source};
+use crate::config::{
+    ConfigError,
+    file::Source,
+    yaml::{mistake, place},
+};
 
 /// Lists, mappings and scalars of a file, those that an alias repeats included.
 const NODES_MAX: usize = 1_000_000;
@@ -44,31 +48,16 @@ fn options() -> Options {
 
 /// Reads the groups of a file.
 pub(super) fn read(source: &Source) -> Result<Vec<Group>, ConfigError> {
-    let place = |location: Location| Origin::Place {
-        path: source.path().to_owned(),
-        line: (location.line() as usize).max(1),
-        column: (location.column() as usize).max(1),
-    };
     let read: Result<Option<Vec<YamlGroup>>, _> =
         serde_saphyr::from_str_with_options(source.text(), options());
-    let groups = read.map_err(|e| {
-        let location = e.location().unwrap_or(Location::UNKNOWN);
-        let text = e.render_with_formatter(&UserMessageFormatter);
-        let tail = format!(" at line {}, column {}", location.line(), location.column());
-        let reason = text.strip_suffix(&tail).unwrap_or(&text);
-        ConfigError {
-            origin: place(location),
-            key: String::new(),
-            reason: reason.lines().collect::<Vec<_>>().join("; "),
-        }
-    })?;
+    let groups = read.map_err(|error| mistake(source, &error))?;
     // A file that is just being written is empty for a moment; it must not end all its agents.
     let groups = groups.ok_or_else(|| {
         let reason = "the file says nothing; write [] for no targets".to_owned();
         source.error(0, String::new(), reason)
     })?;
     let placed = |spanned: Spanned<String>| Placed {
-        at: place(spanned.referenced),
+        at: place(source, spanned.referenced),
         value: spanned.value,
     };
     let group = |group: YamlGroup| Group {
@@ -83,7 +72,7 @@ pub(super) fn read(source: &Source) -> Result<Vec<Group>, ConfigError> {
             .unwrap_or_default()
             .into_iter()
             .map(|(name, value)| {
-                let at = place(value.referenced);
+                let at = place(source, value.referenced);
                 let value = value.value.unwrap_or_default();
                 (name, Placed { value, at })
             })
