@@ -30,30 +30,28 @@ pub(super) async fn record(
         } else {
             is_others = true;
             let why = format!("this token may not write as agent `{agent}`");
-            refuse(received, batch.len() as u64, why);
+            refuse_all(received, &agent, batch.len(), &why);
         }
     }
     // All are queued before the first is waited for, so that they share a commit.
     let done = join_all(appends.into_iter().map(|noted| submit(edge, noted))).await;
     let mut failed = None;
-    for (rows, appended) in done {
+    for (agent, rows, appended) in done {
         match appended {
             Ok(appended) => {
-                for rejected in appended.rejected.into_iter().filter(|r| r.row < rows) {
-                    refuse(received, 1, rejected.reason);
-                }
+                let refused = appended.rejected.into_iter().filter(|r| r.row < rows);
+                received.refuse_rows(&agent, refused.map(|r| (r.row, r.reason)));
             }
             // There is no room for another agent; the others are not affected.
-            Err(WriteError::Limit(why)) => refuse(received, rows as u64, why),
+            Err(WriteError::Limit(why)) => refuse_all(received, &agent, rows, &why),
             Err(error) => failed = Some(error),
         }
     }
     failed.map_or(Ok(is_others), |error| Err(error.into()))
 }
 
-fn refuse(received: &mut ReceivedMetrics, count: u64, why: String) {
-    received.samples = received.samples.saturating_sub(count);
-    received.reject(count, || why);
+fn refuse_all(received: &mut ReceivedMetrics, agent: &AgentId, rows: usize, why: &str) {
+    received.refuse_rows(agent, (0..rows).map(|row| (row, why.to_owned())));
 }
 
 /// An append with the contact that it is.
@@ -93,7 +91,7 @@ fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Contacted {
     }
 }
 
-async fn submit(edge: &Edge, noted: Contacted) -> (usize, Result<Appended, WriteError>) {
+async fn submit(edge: &Edge, noted: Contacted) -> (AgentId, usize, Result<Appended, WriteError>) {
     let agent = noted.append.agent.clone();
     let appended = edge.context.store.append(noted.append).await;
     if let Err(error) = &appended
@@ -102,5 +100,5 @@ async fn submit(edge: &Edge, noted: Contacted) -> (usize, Result<Appended, Write
     {
         edge.context.ledger.forget(&agent);
     }
-    (noted.rows, appended)
+    (agent, noted.rows, appended)
 }

@@ -93,9 +93,12 @@ pub(super) fn push_classic(
     time: Timestamp,
     histogram: &Classic,
 ) -> Result<(), Refusal> {
+    let start = intake.rows_of(series);
     each_sample(series.name, labels, histogram, |name, labels, value| {
         intake.push(series, name, labels, temporality, (time, value))
-    })
+    })?;
+    intake.mark_compound(series, start, true);
+    Ok(())
 }
 
 /// Adds the samples of a summary, or ends its series.
@@ -108,6 +111,7 @@ pub(super) fn push_summary(
     is_end: bool,
 ) -> Result<(), Refusal> {
     let place = place_of(QUANTILE, labels, "a summary")?;
+    let start = intake.rows_of(series);
     let mut push = |name: &str, labels: &mut [(&str, &str)], value| {
         let value = if is_end { STALE_MARKER } else { value };
         let total = Temporality::Cumulative;
@@ -122,7 +126,9 @@ pub(super) fn push_summary(
     let sum = format!("{}_sum", series.name);
     push(&sum, &mut labels.to_vec(), summary.sum)?;
     let count = format!("{}_count", series.name);
-    push(&count, &mut labels.to_vec(), summary.count as f64)
+    push(&count, &mut labels.to_vec(), summary.count as f64)?;
+    intake.mark_compound(series, start, false);
+    Ok(())
 }
 
 /// Where a label belongs among sorted ones that must not have it.

@@ -4,7 +4,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::{
     agent_rule::AgentRule,
-    received::{DeltaHistogram, Deltas, ReceivedMetrics},
+    received::{CompoundPoint, DeltaHistogram, Deltas, ReceivedMetrics},
 };
 use crate::{
     ingest::{SAMPLES_PER_BODY_MAX, shown::Shown},
@@ -62,6 +62,7 @@ struct Part {
     agent: AgentId,
     batch: Batch,
     deltas: Deltas,
+    compound: Vec<CompoundPoint>,
     /// Metrics of which metadata was told.
     told: HashSet<Box<str>>,
 }
@@ -183,6 +184,7 @@ impl<'l> Intake<'l> {
             deltas: Deltas::new(agent.clone()),
             agent,
             batch: Batch::new(),
+            compound: Vec::new(),
             told: HashSet::new(),
         });
         Ok(self.last)
@@ -215,6 +217,24 @@ impl<'l> Intake<'l> {
             part.deltas.starts.push(start);
         }
         Ok(self.spend(bytes)?)
+    }
+
+    /// Rows that the batch of a series' agent has so far.
+    pub(super) fn rows_of(&self, series: Series<'_>) -> usize {
+        let part = self.parts.get(series.part);
+        part.map_or(0, |part| part.batch.len())
+    }
+
+    /// Notes that the rows from `start` on are one point.
+    pub(super) fn mark_compound(&mut self, series: Series<'_>, start: usize, is_histogram: bool) {
+        if let Some(part) = self.parts.get_mut(series.part)
+            && part.batch.len() > start
+        {
+            part.compound.push(CompoundPoint {
+                rows: start..part.batch.len(),
+                is_histogram,
+            });
+        }
     }
 
     /// Adds another total of the series whose total was added last.
@@ -307,6 +327,10 @@ impl<'l> Intake<'l> {
         for part in self.parts {
             if !part.deltas.is_empty() {
                 self.received.deltas.push(part.deltas);
+            }
+            if !part.compound.is_empty() {
+                let agent = part.agent.clone();
+                self.received.compound.insert(agent, part.compound);
             }
             if !part.batch.is_empty() || !part.batch.metadata.is_empty() {
                 self.received.parts.push((part.agent, part.batch));

@@ -1,5 +1,7 @@
 //! What comes of a body of metrics that name their own labels.
 
+use std::{collections::HashMap, ops::Range};
+
 use super::exponential::Exponential;
 use crate::model::{AgentId, Batch, MetricMetadata, Timestamp};
 
@@ -12,6 +14,8 @@ pub struct ReceivedMetrics {
     /// Samples by agent, in the order of the body; each agent once. Their series carry the labels exactly as they were
     /// sent, and no others.
     pub parts: Vec<(AgentId, Batch)>,
+    /// For each agent, points of which each makes several rows of its batch, in order of the rows.
+    pub compound: HashMap<AgentId, Vec<CompoundPoint>>,
     /// Points of OTLP that say what was added since the point before; an [`super::Accumulator`] makes samples of them.
     pub deltas: Vec<Deltas>,
     /// Metadata that names no series and so no agent: remote write 1.0. Other metadata lies in the batches.
@@ -26,6 +30,15 @@ pub struct ReceivedMetrics {
     pub rejected: u64,
     /// Why, each once and with the series or metric: the first ten.
     pub reasons: Vec<String>,
+}
+
+/// A histogram or summary, which is one point and several rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompoundPoint {
+    /// Its rows in the batch.
+    pub rows: Range<usize>,
+    /// Whether it counts among the histograms; a summary is a sample.
+    pub is_histogram: bool,
 }
 
 /// Increments of one agent's series.
@@ -94,6 +107,31 @@ impl ReceivedMetrics {
         }
     }
 
+    /// Takes back that rows of an agent's batch were taken, since the file refuses them: a point of several rows counts
+    /// once, with the reason of its first row.
+    pub fn refuse_rows(
+        &mut self,
+        agent: &AgentId,
+        rows: impl IntoIterator<Item = (usize, String)>,
+    ) {
+        let compound = self.compound.remove(agent).unwrap_or_default();
+        let mut last = None;
+        for (row, reason) in rows {
+            let at = compound.partition_point(|point| point.rows.end <= row);
+            let point = compound.get(at).filter(|point| point.rows.contains(&row));
+            if point.is_some() && last == Some(at) {
+                continue;
+            }
+            last = point.map(|_| at);
+            let count = match point {
+                Some(point) if point.is_histogram => &mut self.histograms,
+                _ => &mut self.samples,
+            };
+            *count = count.saturating_sub(1);
+            self.reject(1, || reason);
+        }
+    }
+
     /// What the sender should know, in a line; empty where all was taken.
     pub fn message(&self) -> String {
         if self.rejected == 0 && self.reasons.is_empty() {
@@ -112,6 +150,26 @@ impl ReceivedMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_point_of_several_rows_is_refused_once() {
+        let agent = AgentId::new("a").unwrap();
+        let point = |rows, is_histogram| CompoundPoint { rows, is_histogram };
+        let mut received = ReceivedMetrics {
+            samples: 3,
+            histograms: 2,
+            compound: [(
+                agent.clone(),
+                vec![point(1..5, true), point(5..9, true), point(9..12, false)],
+            )]
+            .into(),
+            ..ReceivedMetrics::default()
+        };
+        let rows = [0, 5, 6, 8, 9, 11].map(|row| (row, "too old".to_owned()));
+        received.refuse_rows(&agent, rows);
+        let counts = (received.samples, received.histograms, received.rejected);
+        assert_eq!(counts, (1, 1, 3));
+    }
 
     #[test]
     fn reasons_are_few_and_differ() {
