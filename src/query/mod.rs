@@ -22,7 +22,7 @@ pub use budget::{Cancel, QueryLimits};
 pub use error::QueryError;
 pub use expression::{Expression, Place, ValueType};
 pub use notes::Told;
-pub use presence::comparison_as_bool;
+pub use presence::{comparison_as_bool, is_of_single_series};
 pub use render::{put_labels, put_text};
 pub use source::{HistorySource, OwnedLabels, Selected, Source};
 pub use syntax::{ParseError, parse, parse_metric_selector, pretty, to_json};

@@ -13,6 +13,8 @@ pub(in crate::rules) struct Compiled {
     pub(super) expression: Expression,
     /// Tells which series a comparison looks at, whether it holds for them or not.
     pub(super) presence: Option<Expression>,
+    /// Whether a row that is there is there as a whole: it comes of one series.
+    pub(super) is_of_single_series: bool,
     /// Go templates of labels; empty for longwatch's own rules.
     pub(super) labels: Vec<(String, Template)>,
     /// Go templates of annotations; empty for longwatch's own rules.
@@ -52,6 +54,7 @@ impl Compiled {
             parsed.collect::<Result<Vec<_>, _>>()
         };
         Ok(Self {
+            is_of_single_series: query::is_of_single_series(&expression),
             expression,
             presence,
             labels: templates("labels", &rule.add_labels)?,

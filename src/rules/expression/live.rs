@@ -9,7 +9,7 @@ use super::{
     agents::{Agents, OWN_AGENT},
     compiled::Compiled,
     memory::{Memory, Overlay},
-    rows::{Outside, Place, Row, annotations, identified, instant, rows},
+    rows::{Outside, Place, Row, annotations, identities, instant, rows},
 };
 use crate::{
     alerts::Finding,
@@ -106,7 +106,8 @@ impl Expressions {
                     agents: &agents,
                     open: open.map_or(&[], Vec::as_slice),
                 };
-                pass.observe(&rows, out).map(|()| None)
+                pass.observe(&rows, out);
+                Ok(None)
             });
             match evaluated {
                 Ok(Some(rows)) => {
@@ -242,13 +243,12 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn observe(&self, rows: &[Row], out: &mut Evaluated) -> Result<(), String> {
+    fn observe(&self, rows: &[Row], out: &mut Evaluated) {
         let by_identity: HashMap<String, &Arc<Alert>> = self
             .open
             .iter()
             .map(|alert| (alert.series.clone(), *alert))
             .collect();
-        let looked_at = self.looked_at()?;
         let mut present = HashSet::with_capacity(rows.len());
         let mut siblings: HashMap<(AgentNo, &str), usize> = HashMap::new();
         for row in rows {
@@ -282,12 +282,13 @@ impl Pass<'_> {
             let texts = || self.texts(row, if agent.is_named { &id } else { "" });
             self.note(found, texts, out);
         }
-        for open in self
+        let looked_at = self.looked_at();
+        let absent = self
             .open
             .iter()
-            .filter(|open| !present.contains(&open.series))
-        {
-            let finding = self.absence(open, looked_at.as_ref());
+            .filter(|open| !present.contains(&open.series));
+        for open in absent {
+            let finding = self.absence(open, &looked_at);
             let found = Found {
                 open: Some(open),
                 agent: open.agent,
@@ -298,12 +299,10 @@ impl Pass<'_> {
             };
             self.note(found, names::Texts::default, out);
         }
-        Ok(())
     }
 
-    /// Identities of the rows that the rule looks at, those included for which it does not hold. `None` where that
-    /// cannot be told, or makes no difference.
-    fn looked_at(&self) -> Result<Option<HashSet<String>>, String> {
+    /// Identities of the rows that the rule looks at, those included for which it does not hold.
+    fn looked_at(&self) -> LookedAt {
         let rule = &self.rule.rule;
         let makes_difference = match rule.no_data {
             NoData::Resolve => self.open.iter().any(|open| self.is_blind(open)),
@@ -311,28 +310,44 @@ impl Pass<'_> {
         };
         let presence = self.compiled.presence.as_ref();
         let Some(presence) = presence.filter(|_| makes_difference) else {
-            return Ok(None);
+            return LookedAt::Untold;
         };
-        let found = instant(self.place.source, presence, self.moment.at)?;
-        let rows = identified(rule, self.compiled, self.place, found)?;
-        Ok(Some(
-            rows.iter().map(|row| row.identity.to_string()).collect(),
-        ))
+        let as_of = self.moment.at.plus_millis(-self.offset_ms());
+        match instant(self.place.source, presence, as_of) {
+            Ok(found) => LookedAt::Rows(identities(rule, self.compiled, self.place, &found)),
+            Err(error) => {
+                tracing::debug!(
+                    rule = rule.name,
+                    error,
+                    "which series it looks at is not known"
+                );
+                LookedAt::Unknown
+            }
+        }
+    }
+
+    fn offset_ms(&self) -> i64 {
+        let member = self.rule.rule.member.as_ref();
+        member.map_or(0, |member| member.query_offset_ms)
     }
 
     /// Whether there may be no samples yet for an alert that was open before the start.
     fn is_blind(&self, open: &Alert) -> bool {
+        let blind_ms = LOOKBACK_MS.saturating_add(self.offset_ms());
         self.moment.listening_since.is_some_and(|since| {
-            open.active_at < since && self.moment.at < since.plus_millis(LOOKBACK_MS)
+            open.active_at < since && self.moment.at < since.plus_millis(blind_ms)
         })
     }
 
     /// What it means that an alert's row is not there.
-    fn absence(&self, open: &Alert, looked_at: Option<&HashSet<String>>) -> Finding {
+    fn absence(&self, open: &Alert, looked_at: &LookedAt) -> Finding {
+        let is_blind = self.is_blind(open);
+        let is_whole = !is_blind || self.compiled.is_of_single_series;
         match looked_at {
-            Some(looked_at) if looked_at.contains(&open.series) => Finding::Ends,
-            _ if self.is_blind(open) => Finding::NotYet,
-            Some(_) if self.rule.rule.no_data != NoData::Resolve => Finding::NoData,
+            LookedAt::Unknown => Finding::NotYet,
+            LookedAt::Rows(rows) if is_whole && rows.contains(&open.series) => Finding::Ends,
+            _ if is_blind => Finding::NotYet,
+            LookedAt::Rows(_) if self.rule.rule.no_data != NoData::Resolve => Finding::NoData,
             _ => Finding::Ends,
         }
     }
@@ -403,6 +418,15 @@ impl Pass<'_> {
             traces: Vec::new(),
         });
     }
+}
+
+/// Which rows a rule looks at.
+enum LookedAt {
+    /// It cannot be told, or makes no difference.
+    Untold,
+    /// The question failed: nothing is known of rows that are not there.
+    Unknown,
+    Rows(HashSet<String>),
 }
 
 /// What was found of one alert.

@@ -130,6 +130,19 @@ pub(in crate::rules) fn identified(
     Ok(rows)
 }
 
+/// Identities that rows would have as alerts, as texts.
+pub(in crate::rules) fn identities(
+    rule: &Rule,
+    compiled: &Compiled,
+    place: &Place<'_>,
+    found: &[(Labels, f64)],
+) -> HashSet<String> {
+    let all = found.iter();
+    let identity =
+        |(labels, value): &(Labels, f64)| alert_labels(rule, compiled, place, labels, *value);
+    all.map(|row| identity(row).to_string()).collect()
+}
+
 /// One sample of each series of an expression at a moment; a number is one without labels.
 pub(in crate::rules) fn instant(
     source: &dyn Source,

@@ -238,3 +238,60 @@ async fn a_group_is_evaluated_once_in_each_of_its_intervals() {
     );
     bench.store.close().await.unwrap();
 }
+
+/// The first agent that is heard of after a start says nothing about the sum of two.
+#[tokio::test]
+async fn a_part_of_a_sum_ends_no_alert_after_a_start() {
+    let mut bench = Bench::new();
+    bench.rule(&own(&json!({"expr": "sum(m) > 100"}))).await;
+    bench.push("a", "m", 0, 60.0).await;
+    bench.push("b", "m", 0, 60.0).await;
+    bench.evaluate(1).await;
+    assert_eq!(bench.open().len(), 1);
+    bench.listening_since = Some(at(3_600));
+    bench.push("a", "m", 3_610, 60.0).await;
+    bench.evaluate(3_611).await;
+    assert_eq!(bench.open().len(), 1);
+    // With both it holds again, and the alert is the same one.
+    bench.push("b", "m", 3_620, 60.0).await;
+    bench.evaluate(3_621).await;
+    assert_eq!(bench.open()[0].active_at, at(1));
+    // Later a sum of those that are there counts.
+    bench.push("a", "m", 4_000, 60.0).await;
+    bench.evaluate(4_001).await;
+    assert_eq!(bench.open().len(), 0);
+}
+
+/// A question that fails for want of unique labels must not hide rows that are there.
+#[tokio::test]
+async fn rows_are_told_although_it_is_unknown_what_the_rule_looks_at() {
+    let mut bench = Bench::new();
+    let rule = own(&json!({"expr": "{__name__=~\"m|n\"} > 90", "no_data": "keep"}));
+    bench.rule(&rule).await;
+    bench.push("a", "m", 0, 95.0).await;
+    bench.push("b", "n", 0, 95.0).await;
+    bench.evaluate(1).await;
+    assert_eq!(bench.open().len(), 2);
+    // Both metrics of one agent: as truths they would have the same labels.
+    bench.push("a", "m", 10, 5.0).await;
+    bench.push("a", "n", 10, 5.0).await;
+    bench.push("c", "m", 10, 95.0).await;
+    let evaluated = bench.evaluate(11).await;
+    assert!(evaluated.errors.is_empty(), "{:?}", evaluated.errors);
+    assert_eq!(bench.open().len(), 3);
+}
+
+#[tokio::test]
+async fn a_rule_that_becomes_one_of_another_kind_ends_its_alerts() {
+    let mut bench = Bench::new();
+    bench.rule(&own(&json!({"expr": "sum(m) > 90"}))).await;
+    bench.push("a", "m", 0, 95.0).await;
+    bench.evaluate(1).await;
+    assert_eq!(bench.open().len(), 1);
+    bench.rule(&own(&json!({"expr": "sum(m) > 91"}))).await;
+    assert_eq!(bench.open().len(), 1);
+    let threshold = json!({"name": "hot", "description": "{value}", "condition_type": "threshold",
+        "metric_name": "m", "threshold": 90});
+    bench.rule(&threshold).await;
+    assert_eq!(bench.open().len(), 0);
+}

@@ -216,6 +216,12 @@ impl Draft<'_> {
     fn insert_rule(&mut self, mut rule: StoredRule) {
         rule.updated_at = self.now;
         let name = rule.rule.name.clone();
+        let is_expression = |rule: &StoredRule| rule.rule.condition.expression().is_some();
+        let known = self.catalog.book.rules.get(&name).cloned();
+        // Rows of an expression and series have different identities: nobody would look after the open alerts.
+        if known.is_some_and(|known| is_expression(&known) != is_expression(&rule)) {
+            self.end_alerts_of(&name, "the rule is of another kind now");
+        }
         let catalog = Arc::make_mut(&mut self.catalog);
         Arc::make_mut(&mut catalog.book.rules).insert(name.clone(), Arc::new(rule));
         self.alerting.rules.insert(name);
@@ -236,9 +242,13 @@ impl Draft<'_> {
         let catalog = Arc::make_mut(&mut self.catalog);
         Arc::make_mut(&mut catalog.book.rules).remove(name);
         self.alerting.rules.insert(name.to_owned());
+        self.end_alerts_of(name, "the rule was deleted");
+    }
+
+    fn end_alerts_of(&mut self, rule: &str, why: &str) {
         for alert in self.catalog.book.all_open() {
-            if is_of_rule(&alert, name) {
-                self.end(&alert, "the rule was deleted", String::new());
+            if is_of_rule(&alert, rule) {
+                self.end(&alert, why, String::new());
             }
         }
     }
