@@ -18,6 +18,7 @@ mod rule_tests;
 mod rules;
 mod serve;
 mod server;
+mod source;
 mod traces;
 mod transfer;
 mod window;

@@ -1,9 +1,6 @@
 //! `longwatch query`
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write, path::Path};
 
 use clap::Args;
 use serde_json::Value;
@@ -12,7 +9,8 @@ use super::{
     command::usage,
     failure::{Failure, Status},
     output,
-    server::{Server, TokenArgs, converse},
+    server::{Server, converse},
+    source::SourceArgs,
     window::{open, read_time},
 };
 use crate::{
@@ -37,14 +35,8 @@ pub(super) struct Query {
     /// The expression
     #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     expression: String,
-    /// Database file to read, in place of a server
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
-    db: Option<PathBuf>,
-    /// The server
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7464")]
-    url: String,
     #[command(flatten)]
-    token: TokenArgs,
+    source: SourceArgs,
     /// The moment of an instant query [default: now]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with_all = ["from", "to", "step"])]
     at: Option<String>,
@@ -74,7 +66,7 @@ impl Query {
     /// Asks and prints the answer.
     pub(super) fn run(self) -> Result<(), Failure> {
         parse(&self.expression).map_err(|error| usage(error.to_string()))?;
-        let body = match &self.db {
+        let body = match &self.source.db {
             Some(db) => self.of_file(db)?,
             None => converse(self.of_server())?,
         };
@@ -175,7 +167,7 @@ impl Query {
                 "query_range"
             }
         };
-        let server = Server::new(&self.url, &self.token)?;
+        let server = Server::new(&self.source.url, &self.source.token)?;
         let url = server.at(&["prometheus", "api", "v1", path]);
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)

@@ -4,7 +4,8 @@ use std::{io, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::source::{Question, SourceArgs};
+use super::source::Question;
+use crate::cli::source::SourceArgs;
 use crate::cli::{
     check::Answer,
     failure::{Failure, Status},

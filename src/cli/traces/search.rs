@@ -6,7 +6,8 @@ use clap::Args;
 use comfy_table::{Cell, Color, Table, presets};
 use serde_json::Value;
 
-use super::source::{Question, SourceArgs};
+use super::source::Question;
+use crate::cli::source::SourceArgs;
 use crate::cli::{
     check::Answer,
     command::usage,

@@ -1,31 +1,16 @@
 //! Where questions about traces go: a server or a file.
 
-use std::path::PathBuf;
-
-use clap::Args;
 use url::form_urlencoded;
 
 use crate::{
     api::ask_traces,
     cli::{
         failure::{Failure, Status},
-        server::{Server, TokenArgs},
+        server::Server,
+        source::SourceArgs,
         window::open,
     },
 };
-
-/// A server, unless a file is named.
-#[derive(Clone, Debug, Args)]
-pub(super) struct SourceArgs {
-    /// Database file to read, in place of a server
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
-    db: Option<PathBuf>,
-    /// The server
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7464")]
-    url: String,
-    #[command(flatten)]
-    token: TokenArgs,
-}
 
 /// A question: the path after `/api/v1`, and its parameters.
 #[derive(Clone, Debug)]
