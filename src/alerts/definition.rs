@@ -148,11 +148,7 @@ impl Reader<'_> {
             condition,
             for_ms,
             keep_firing_for_ms: keep.unwrap_or(0),
-            no_data: no_data.unwrap_or(if is_expr {
-                NoData::Resolve
-            } else {
-                NoData::Unknown
-            }),
+            no_data: no_data.unwrap_or(NoData::Unknown),
             min_samples,
             flap_damping,
             add_labels,

@@ -767,7 +767,13 @@ fn the_reference_says_what_the_settings_are() {
         } else {
             format!(
                 "`[{name}]`: {}",
-                title(name).to_lowercase().replace("http", "HTTP")
+                title(name)
+                    .to_lowercase()
+                    .replace("http", "HTTP")
+                    .replace("otlp", "OTLP")
+                    .replace("promql", "PromQL")
+                    .replace("otlp", "OTLP")
+                    .replace("promql", "PromQL")
             )
         };
         write!(text, "\n## {heading}\n\n| setting | environment | default | value | meaning |\n|---|---|---|---|---|\n").unwrap();

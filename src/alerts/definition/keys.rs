@@ -105,7 +105,7 @@ pub const RULE_KEYS: [(&str, &str, &str); 28] = [
     (
         "no_data",
         "`unknown`, `keep`, `alert`, `resolve`",
-        "What it means when there is no data; unknown unless set, which never resolves. In a rule of type expr resolve unless set.",
+        "What it means when there is no data; unknown unless set, which never resolves.",
     ),
     (
         "min_samples",

@@ -126,7 +126,7 @@ async fn data_that_stops_is_an_end_only_where_the_rule_says_so() {
 #[tokio::test]
 async fn a_start_without_data_resolves_nothing_from_before() {
     let mut bench = Bench::new();
-    bench.rule(&own(&json!({}))).await;
+    bench.rule(&own(&json!({"no_data": "resolve"}))).await;
     bench.push("a", "m", 0, 95.0).await;
     bench.push("b", "m", 0, 95.0).await;
     bench.evaluate(1).await;
