@@ -4,6 +4,21 @@ use chrono::{DateTime, Datelike, Timelike, Utc};
 
 use crate::query::function::FunctionId;
 
+/// Whether a function tells a part of a date.
+pub(super) const fn is_of_calendar(id: FunctionId) -> bool {
+    matches!(
+        id,
+        FunctionId::DayOfMonth
+            | FunctionId::DayOfWeek
+            | FunctionId::DayOfYear
+            | FunctionId::DaysInMonth
+            | FunctionId::Hour
+            | FunctionId::Minute
+            | FunctionId::Month
+            | FunctionId::Year
+    )
+}
+
 /// What a function of the calendar says of unix seconds; NaN for what is no date.
 pub(super) fn of_seconds(id: FunctionId, seconds: f64) -> f64 {
     if !seconds.is_finite() {

@@ -6,7 +6,7 @@ use crate::{
     query::{
         column::{ABSENT, Column, Values, is_absent, present},
         error::QueryError,
-        expression::{Expression, Node, Place},
+        expression::{Expression, Node, Place, ValueType},
         function::{Function, FunctionId},
         steps::Steps,
     },
@@ -20,7 +20,13 @@ impl Evaluator<'_> {
         place: Place,
         steps: Steps,
     ) -> Result<Values, QueryError> {
-        let seconds = || steps.iter().map(|ms| ms as f64 / 1000.0);
+        if function.returns == ValueType::Scalar {
+            return Ok(Values::Scalar(self.scalar_call(
+                function.id,
+                arguments,
+                steps,
+            )?));
+        }
         if function.is_over_windows() {
             let mut columns = Vec::new();
             self.each_window_call(function, arguments, steps, &mut |column| {
@@ -30,34 +36,6 @@ impl Evaluator<'_> {
             return Ok(Values::Vector(columns));
         }
         let columns = match (function.id, arguments) {
-            (FunctionId::Pi, _) => {
-                return Ok(Values::Scalar(vec![std::f64::consts::PI; steps.len()]));
-            }
-            (FunctionId::Start | FunctionId::End | FunctionId::Range | FunctionId::Step, _) => {
-                let ms = match function.id {
-                    FunctionId::Start => self.start_ms,
-                    FunctionId::End => self.end_ms,
-                    FunctionId::Range => self.end_ms.saturating_sub(self.start_ms),
-                    _ => self.step_ms,
-                };
-                return Ok(Values::Scalar(vec![ms as f64 / 1000.0; steps.len()]));
-            }
-            (FunctionId::MinOf | FunctionId::MaxOf, [a, b]) => {
-                let (a, b) = (self.scalar(a, steps)?, self.scalar(b, steps)?);
-                let picks_first = |a: f64, b: f64| {
-                    a.is_nan() || ((a < b) == (function.id == FunctionId::MinOf) && !b.is_nan())
-                };
-                let pairs = a.into_iter().zip(b);
-                return Ok(Values::Scalar(
-                    pairs
-                        .map(|(a, b)| if picks_first(a, b) { a } else { b })
-                        .collect(),
-                ));
-            }
-            (FunctionId::Time, _) => return Ok(Values::Scalar(seconds().collect())),
-            (FunctionId::ScalarOf, [vector]) => {
-                return Ok(Values::Scalar(self.scalar_of(vector, steps)?));
-            }
             (FunctionId::VectorOf, [scalar]) => {
                 let values = self.scalar(scalar, steps)?;
                 let values = values.into_iter().map(present).collect();
@@ -69,22 +47,12 @@ impl Evaluator<'_> {
             }
             (FunctionId::AbsentOverTime, [matrix]) => self.absent_over_time(matrix, steps)?,
             (FunctionId::Timestamp, [vector]) => self.timestamps(vector, steps)?,
-            (
-                FunctionId::DayOfMonth
-                | FunctionId::DayOfWeek
-                | FunctionId::DayOfYear
-                | FunctionId::DaysInMonth
-                | FunctionId::Hour
-                | FunctionId::Minute
-                | FunctionId::Month
-                | FunctionId::Year,
-                _,
-            ) => {
+            (id, _) if calendar::is_of_calendar(id) => {
                 let columns = match arguments {
                     [vector] => self.vector(vector, steps)?,
-                    _ => vec![self.column(Labels::default(), false, seconds().collect())?],
+                    _ => vec![self.column(Labels::default(), false, seconds(steps))?],
                 };
-                mapped(columns, |value| calendar::of_seconds(function.id, value))
+                mapped(columns, |value| calendar::of_seconds(id, value))
             }
             (
                 FunctionId::Clamp | FunctionId::ClampMin | FunctionId::ClampMax,
@@ -134,6 +102,37 @@ impl Evaluator<'_> {
             _ => return Err(unexpected("other arguments")),
         };
         Ok(Values::Vector(columns))
+    }
+
+    /// Calls that yield a number.
+    fn scalar_call(
+        &self,
+        id: FunctionId,
+        arguments: &[Expression],
+        steps: Steps,
+    ) -> Result<Vec<f64>, QueryError> {
+        let everywhere = |value: f64| vec![value; steps.len()];
+        let of_query = |ms: i64| everywhere(ms as f64 / 1000.0);
+        Ok(match (id, arguments) {
+            (FunctionId::Pi, _) => everywhere(std::f64::consts::PI),
+            (FunctionId::Time, _) => seconds(steps),
+            (FunctionId::Start, _) => of_query(self.start_ms),
+            (FunctionId::End, _) => of_query(self.end_ms),
+            (FunctionId::Range, _) => of_query(self.end_ms.saturating_sub(self.start_ms)),
+            (FunctionId::Step, _) => of_query(self.step_ms),
+            (FunctionId::MinOf | FunctionId::MaxOf, [a, b]) => {
+                let (a, b) = (self.scalar(a, steps)?, self.scalar(b, steps)?);
+                let picks_first = |a: f64, b: f64| {
+                    a.is_nan() || ((a < b) == (id == FunctionId::MinOf) && !b.is_nan())
+                };
+                let pairs = a.into_iter().zip(b);
+                pairs
+                    .map(|(a, b)| if picks_first(a, b) { a } else { b })
+                    .collect()
+            }
+            (FunctionId::ScalarOf, [vector]) => self.scalar_of(vector, steps)?,
+            _ => return Err(unexpected("other arguments")),
+        })
     }
 
     /// The value of the only series at each step, else NaN.
@@ -338,6 +337,11 @@ impl Evaluator<'_> {
         }
         is_range || steps.len() != 1
     }
+}
+
+/// The steps in unix seconds.
+fn seconds(steps: Steps) -> Vec<f64> {
+    steps.iter().map(|ms| ms as f64 / 1000.0).collect()
 }
 
 fn mapped(columns: Vec<Column>, change: impl Fn(f64) -> f64) -> Vec<Column> {
