@@ -11,7 +11,7 @@
 //! | 8 | [`app`]: the only room that wires: configuration -> rooms -> tasks -> shutdown |
 //! | 7 | [`config`]: files, environment, flags -> each room's own settings |
 //! | 6 | [`api`]: HTTP edge: translate, authorise, nothing else |
-//! | 5 | [`collect`]: scraping, probing, sampling of processes and the host; [`report`]: health, status, overview, performance report, rendering; [`rules`]: conditions and PromQL, evaluation, recording, backtest, unit tests |
+//! | 5 | [`collect`]: scraping, probing, sampling of processes and the host; [`forward`]: remote write to other systems; [`report`]: health, status, overview, performance report, rendering; [`rules`]: conditions and PromQL, evaluation, recording, backtest, unit tests |
 //! | 4 | [`ingest`]: wire formats -> [`model::Batch`]; [`notify`]: deliveries of the outbox -> channels; [`query`]: PromQL -> answers; [`traces`]: spans -> critical paths, analyses, agent graphs, profiles, as functions only |
 //! | 3 | [`store`]: the one room that knows redb |
 //! | 2 | [`codec`]: bytes <-> model; [`alerts`]: decisions about state as functions only: health, rules' form, the life of an alert, routes; [`net`]: guarded HTTP client |
@@ -28,6 +28,7 @@ pub mod cli;
 pub mod codec;
 pub mod collect;
 pub mod config;
+pub mod forward;
 pub mod ingest;
 pub mod model;
 pub mod net;

@@ -1,5 +1,6 @@
 //! The only room that wires: configuration -> rooms -> tasks -> shutdown.
 
+mod agent;
 mod alert_series;
 mod alerting;
 mod demo;
@@ -14,6 +15,7 @@ mod serve;
 mod signals;
 mod trace_watch;
 
+pub use agent::agent;
 pub use demo::{DemoOptions, demo};
 pub use error::StartError;
 pub use serve::serve;

@@ -18,6 +18,7 @@ use crate::{
     api::{self, Access, GrpcServer, Readiness, Server, ServerError},
     collect::{self, Collector, ContactLedger},
     config::Config,
+    forward::Forwarder,
     model::{Clock, SystemClock, Timestamp, format_duration_ms},
     notify,
     rules::RulesStatus,
@@ -126,6 +127,13 @@ impl Running {
                 anyhow::Error::new(e).context("registering the configuration's agents"),
             )
         })?;
+        let forwarder = Forwarder {
+            store: store.clone(),
+            settings: config.forward,
+            host: collect::host_agent_id(&config.collect),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+        };
         let collector = Collector {
             store: store.clone(),
             settings: config.collect,
@@ -155,6 +163,7 @@ impl Running {
         let builtin = collector.register_builtin().await;
         // Connections wait in the socket's queue until here.
         tasks.spawn(server.run(router, shutdown.clone()));
+        tasks.spawn(forward(forwarder, shutdown.clone()));
         let end = shutdown.clone();
         tasks.spawn(async move {
             if let Err(error) = collector.run(builtin, end).await {
@@ -285,7 +294,14 @@ async fn grpc_server(
     })
 }
 
-async fn open(
+/// Sends samples on until `shutdown`.
+pub(super) async fn forward(forwarder: Forwarder, shutdown: CancellationToken) {
+    if let Err(error) = forwarder.run(shutdown).await {
+        tracing::error!(%error, "nothing is forwarded");
+    }
+}
+
+pub(super) async fn open(
     config: &Config,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<OwnMetrics>,

@@ -5,7 +5,7 @@ use std::{ffi::OsString, io::Write, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use super::{
-    agents, alerts, check, completions, db, demo,
+    agent, agents, alerts, check, completions, db, demo,
     failure::{Failure, Status},
     man, query, report, rules, serve, traces,
 };
@@ -32,6 +32,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Agent(agent::Agent),
     Demo(demo::Demo),
     Report(report::Report),
     Query(query::Query),
@@ -61,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Agent(agent) => agent.run(),
         Command::Demo(demo) => demo.run(),
         Command::Report(report) => report.run(),
         Command::Query(query) => query.run(),

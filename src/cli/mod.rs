@@ -1,6 +1,7 @@
 //! The command line: one file per command. Talks to people, and decides nothing that a room below
 //! could decide.
 
+mod agent;
 mod agents;
 mod alerts;
 mod check;

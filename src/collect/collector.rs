@@ -9,14 +9,14 @@ use super::{
     Settings,
     builtin::{deregister_others, keep_sampling, register},
     host::{HostSampler, host_agent_id, host_info},
-    own::{OWN_ID, OwnSampler},
+    own::OwnSampler,
     quiet::Quiet,
     roster::Roster,
     target::Context,
     writes::{Writes, forward},
 };
 use crate::{
-    model::{Agent, AgentId, Clock, Limits, Policy},
+    model::{Agent, AgentId, Clock, Limits, OWN_ID, Policy},
     net,
     store::{Store, WriteError},
     telemetry::OwnMetrics,

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use sysinfo::{Disks, Networks, System};
 
-use super::{Settings, builtin::Sampler, own::OWN_ID, session::Scraped};
-use crate::model::{AgentId, Batch, MetricKind, MetricMetadata, Timestamp, names};
+use super::{Settings, builtin::Sampler, session::Scraped};
+use crate::model::{AgentId, Batch, MetricKind, MetricMetadata, OWN_ID, Timestamp, names};
 
 /// Longest agent id, in bytes.
 const ID_BYTES_MAX: usize = 128;

@@ -9,9 +9,6 @@ use crate::{
     telemetry::OwnMetrics,
 };
 
-/// Id of the agent that longwatch itself is.
-pub(super) const OWN_ID: &str = "longwatch";
-
 /// Reads the own metrics as they are shown at `/metrics`, and looks at the process.
 #[derive(Debug)]
 pub(super) struct OwnSampler {

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     LogFormat,
     agents::TIMEOUT_MS,
-    ingest, query,
+    forward, ingest, query,
     setting::{Draft, Field, Kind, Setting, TextField},
     traces,
     value::{check_public_url, check_url},
@@ -117,11 +117,12 @@ pub(super) fn no_control_characters(text: &str) -> Result<(), String> {
 
 /// Every setting, section by section.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> + Clone {
-    let sections = SETTINGS.iter().chain(ingest::SETTINGS);
+    let sections = SETTINGS.iter().chain(forward::SETTINGS);
+    let sections = sections.chain(ingest::SETTINGS);
     sections.chain(query::SETTINGS).chain(traces::SETTINGS)
 }
 
-/// Those of all sections but `[ingest]`, `[query]` and `[traces]`, which come last.
+/// Those of all sections but `[forward]`, `[ingest]`, `[query]` and `[traces]`, which come last.
 #[expect(
     clippy::cast_lossless,
     reason = "one macro for integers of every width; bounds keep each within its own"
@@ -723,6 +724,7 @@ mod tests {
                     "http.listen" | "traces.otlp_grpc_listen" => "[::1]:99".to_owned(),
                     "log.level" => "trace".to_owned(),
                     "log.format" => "json".to_owned(),
+                    "forward.url" => "http://h/".to_owned(),
                     name if name.ends_with(".severity") => "emergency".to_owned(),
                     "notify.external_url" | "notify.heartbeat_url" => "http://h/".to_owned(),
                     _ => "other".to_owned(),

@@ -6,8 +6,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::TargetPattern;
 use crate::{
-    api, collect,
-    model::{AgentId, Registration, StoredRule},
+    api, collect, forward,
+    model::{AgentId, DAY_MS, Registration, StoredRule},
     notify, store, traces,
 };
 
@@ -32,8 +32,30 @@ pub struct Config {
     pub rules: RuleSettings,
     /// Notifications (`[notify]`).
     pub notify: notify::Settings,
+    /// Where samples are sent on to (`[forward]`).
+    pub forward: forward::Settings,
     /// What is derived from traces (`[traces]`).
     pub watch: traces::WatchSettings,
+}
+
+impl Config {
+    /// Makes it the configuration of an agent on another host: the file is a spool, and what is in it is sent to `to`.
+    /// Beside what waits only the last day is kept there.
+    ///
+    /// # Errors
+    /// Why `to` is no URL.
+    pub fn into_agent(mut self, to: &str) -> Result<Self, String> {
+        super::value::check_url(to)?;
+        self.forward.url = Some(notify::Secret::Text(to.to_owned()));
+        let bounds = self.forward.spool;
+        self.store.spool = Some(bounds);
+        self.store.is_spool = true;
+        self.store.retention_ms = DAY_MS;
+        self.store.rollup_retention_ms = DAY_MS;
+        self.store.alert_retention_ms = DAY_MS;
+        self.store.retention_bytes = bounds.bytes_max;
+        Ok(self)
+    }
 }
 
 impl Default for Config {
@@ -48,6 +70,7 @@ impl Default for Config {
             file_sd: FileSdSettings::default(),
             rules: RuleSettings::default(),
             notify: notify::Settings::default(),
+            forward: forward::Settings::default(),
             watch: traces::WatchSettings::default(),
         }
     }

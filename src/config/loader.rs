@@ -10,7 +10,7 @@ use toml::{
 use super::{
     Config, ConfigError, ConfigErrors, Origin, agents, catalogue,
     file::{Source, entries},
-    notify, retention, rules,
+    forward, notify, retention, rules,
     setting::{Draft, Setting},
     suggest::nearest,
     targets::TargetPattern,
@@ -339,6 +339,7 @@ impl Loader {
         }
         self.check_agents();
         self.check_target_files();
+        self.check_forwarding();
         if self.are_sound(&["storage.retention"]) {
             self.check_retention_rules();
         }
@@ -397,6 +398,23 @@ impl Loader {
             match TargetPattern::new(&text) {
                 Ok(pattern) => self.draft.config.file_sd.patterns.push(pattern),
                 Err(why) => self.report(self.origin("collect.file_sd"), "collect.file_sd", why),
+            }
+        }
+    }
+
+    fn check_forwarding(&mut self) {
+        let forward = &mut self.draft.config.forward;
+        let spool = forward.url.as_ref().map(|_| forward.spool);
+        self.draft.config.store.spool = spool;
+        match forward::headers(&self.draft.forward_headers) {
+            Ok(headers) => forward.headers = headers,
+            Err(why) => self.report(self.origin("forward.headers"), "forward.headers", why),
+        }
+        match forward::labels(&self.draft.forward_labels) {
+            Ok(labels) => self.draft.config.forward.external_labels = labels,
+            Err(why) => {
+                let name = "forward.external_labels";
+                self.report(self.origin(name), name, why);
             }
         }
     }

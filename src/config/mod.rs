@@ -8,6 +8,7 @@ mod catalogue;
 mod configuration;
 mod error;
 mod file;
+mod forward;
 mod ingest;
 mod loader;
 mod notify;

@@ -19,6 +19,10 @@ pub(super) struct Draft {
     pub(super) tls_key: Option<PathBuf>,
     /// `collect.file_sd`, until each is known to be a pattern.
     pub(super) file_sd: Vec<String>,
+    /// `forward.headers`, until each is known to be a header.
+    pub(super) forward_headers: Vec<String>,
+    /// `forward.external_labels`, until each is known to be a label.
+    pub(super) forward_labels: Vec<String>,
 }
 
 impl Draft {

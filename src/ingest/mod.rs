@@ -29,7 +29,7 @@ pub use remote::{
     Accumulated, Accumulator, AgentRule, BadAgentRule, BadRemoteWrite, BadSnappy, Deltas,
     DumpReader, REMOTE_WRITE_BYTES_MAX, ReceivedMetrics, RemoteWriteVersion, otlp_metrics_response,
     parse_otlp_metrics_json, parse_otlp_metrics_protobuf, parse_remote_write, put_json_line,
-    put_openmetrics, snappy, unsnappy, write_request_v1,
+    put_openmetrics, snappy, unsnappy, write_metadata_v1, write_request_v1,
 };
 pub use scrape::parse_scrape;
 pub use traces::{

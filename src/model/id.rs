@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Longest agent id, in bytes of UTF-8. Long enough for any host or pod name with a namespace.
 const AGENT_ID_BYTES_MAX: usize = 128;
 
+/// The agent that longwatch itself is.
+pub const OWN_ID: &str = "longwatch";
+
 /// Number of an agent inside one file. Given once, never reused; the [`AgentId`] is its attribute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentNo(pub u32);

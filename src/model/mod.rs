@@ -45,7 +45,7 @@ pub use counter::Increase;
 pub use distribution::Distribution;
 pub use exact_sum::ExactSum;
 pub use glob::Glob;
-pub use id::{AgentId, AgentNo, BadAgentId, OccurrenceNo, SeriesNo};
+pub use id::{AgentId, AgentNo, BadAgentId, OWN_ID, OccurrenceNo, SeriesNo};
 pub use labels::{Labels, LabelsBuilder, NAME_LABEL};
 pub use limits::Limits;
 pub use matcher::{BadMatcher, MatchOperator, Matcher};

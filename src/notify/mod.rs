@@ -33,6 +33,7 @@ use deliver::Deliverer;
 use heartbeat::Heartbeat;
 
 pub use outbox::Outbox;
+pub use post::retry_at;
 pub use secret::{Secret, SecretError};
 pub use settings::{
     CHANNEL_NAME_BYTES_MAX, ChannelKind, ChannelSettings, CommandSettings, EmailSettings,

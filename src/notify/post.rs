@@ -72,7 +72,7 @@ pub(super) fn judge(answer: &Answer, word: &str, now: Timestamp) -> DeliveryOutc
 }
 
 /// The moment that a Retry-After names: seconds from now, or a date (RFC 9110, 10.2.3).
-fn retry_at(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub fn retry_at(text: &str, now: Timestamp) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(now.plus_millis(i64::from(seconds) * 1_000));

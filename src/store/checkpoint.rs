@@ -7,6 +7,7 @@ use redb::ReadableTable;
 
 use super::{
     catalog::Catalog,
+    forwarding::{Spool, Trimmed},
     head::{AgentHead, Heads},
     merge::unsettle,
     packing::{Packed, SeriesRun, is_small, pack_quickly},
@@ -35,8 +36,8 @@ pub(super) struct Slice {
     pub(super) last_days: Vec<(AgentNo, Vec<(usize, i32)>)>,
     pub(super) blocks: u64,
     pub(super) block_bytes: u64,
-    /// Log records up to this sequence were deleted.
-    pub(super) log_trimmed_to: Option<u64>,
+    /// What became of the log, when this was the last slice.
+    pub(super) trimmed: Option<Trimmed>,
 }
 
 impl Checkpoint {
@@ -63,7 +64,7 @@ impl Checkpoint {
 
     /// Writes the next agents' blocks or, when there are no more, deletes the log records that nobody needs any more.
     /// `last_sequence` is that of the newest log record, `spans_from` that of the first one with spans that are not in
-    /// blocks.
+    /// blocks; `spool` says what forwarding still needs.
     pub(super) fn write_slice(
         &mut self,
         heads: &Heads,
@@ -71,6 +72,7 @@ impl Checkpoint {
         last_sequence: u64,
         spans_from: Option<u64>,
         last_commit: Option<Timestamp>,
+        spool: &Spool,
         transaction: &redb::WriteTransaction,
     ) -> Result<Slice, redb::Error> {
         let mut slice = Slice::default();
@@ -80,9 +82,10 @@ impl Checkpoint {
                 .filter_map(|(_, head)| head.sequences())
                 .map(|(first, _)| first);
             let still_needed = samples_from.chain(spans_from).min();
-            let trim_to = still_needed.map_or(last_sequence, |first| first - 1);
-            trim_log(transaction, trim_to, last_commit)?;
-            slice.log_trimmed_to = Some(trim_to);
+            let needed_from = still_needed.unwrap_or(last_sequence + 1);
+            let trimmed = spool.trim(transaction, needed_from, last_commit)?;
+            trim_log(transaction, trimmed.to, last_commit)?;
+            slice.trimmed = Some(trimmed);
             self.is_trimmed = true;
             return Ok(slice);
         }

@@ -343,7 +343,7 @@ impl Committer {
         let started = Instant::now();
         let sequence = self.next_sequence;
         let written_before = self.shared.counters.bytes_written();
-        let payload = write_draft(&self.shared.database(), draft, sequence)?;
+        let payload = self.write_draft(draft, sequence)?;
         let written = self.shared.counters.bytes_written() - written_before;
         self.ration.spend(written, payload, Instant::now());
         self.next_sequence += 1;
@@ -381,6 +381,17 @@ impl Committer {
             self.shared.registrations.send_modify(|count| *count += 1);
         }
         Ok(())
+    }
+
+    /// Returns the bytes of the log record.
+    fn write_draft(&self, draft: &Draft<'_>, sequence: u64) -> Result<u64, redb::Error> {
+        let transaction = begin(&self.shared.database())?;
+        let payload = draft.write(sequence, &transaction)?;
+        let spool = &self.shared.spool;
+        let position = spool.write_position(&transaction)?;
+        transaction.commit()?;
+        spool.note_written(position);
+        Ok(payload)
     }
 
     /// Brings the gauges up to date.
@@ -689,10 +700,21 @@ impl Committer {
             last_sequence,
             spans_from,
             last_commit,
+            &self.shared.spool,
             &transaction,
         )?;
         transaction.commit()?;
         drop(heads);
+        if let Some(trimmed) = slice.trimmed {
+            let dropped = self.shared.spool.note_trimmed(trimmed);
+            if dropped > 0 {
+                self.shared.metrics.forward_dropped("spool_full", dropped);
+                tracing::warn!(
+                    samples = dropped,
+                    "the spool is full or its samples are too old: the oldest are dropped unsent"
+                );
+            }
+        }
         {
             let mut live = self.shared.live.lock();
             live.block_epoch += 1;
@@ -722,7 +744,8 @@ impl Committer {
         self.checkpointed_at = Instant::now();
         // What was committed while the slices ran is still in heads and log.
         self.log_samples = self.shared.live.lock().heads.samples() as u64;
-        self.log_records = count_log(&self.shared.database())?;
+        let spooled = self.shared.spool.records();
+        self.log_records = count_log(&self.shared.database())?.saturating_sub(spooled);
         for reply in self.checkpoint_waiters.drain(..) {
             let _ = reply.send(Ok(()));
         }
@@ -741,7 +764,7 @@ impl Committer {
         let Some(start) = start else { return Ok(()) };
         let now = self.shared.clock.now();
         let end = now.max(last_commit.unwrap_or(start)).max(start);
-        runs::end(&self.shared.database(), start, end)
+        runs::end(&self.shared.database(), &self.shared.spool, start, end)
             .map_err(|error| super::recovery::write_error(&error))
     }
 }
@@ -793,13 +816,6 @@ fn draw_up(
         draft.judge_all(&queue.agents_heard(), past.liveness);
     }
     outcomes
-}
-
-fn write_draft(database: &Database, draft: &Draft<'_>, sequence: u64) -> Result<u64, redb::Error> {
-    let transaction = begin(database)?;
-    let payload = draft.write(sequence, &transaction)?;
-    transaction.commit()?;
-    Ok(payload)
 }
 
 fn count_log(database: &Database) -> Result<u64, redb::Error> {

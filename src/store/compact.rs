@@ -15,6 +15,7 @@ use super::{
     committer::begin,
     expiry::Marks,
     file::{self, FileFacts, damaged, on_untrusted_pages, write_error},
+    forwarding::Spool,
     load::{self, Loaded},
     merge::{Applied, Extent, Merged, Task, merge, unsettled},
     retention::delete_oldest_day,
@@ -125,7 +126,7 @@ pub(super) fn settle_opened(
         drop(transaction);
         let engine = |e: redb::Error| write_error(path, e);
         let mut report = CompactReport::default();
-        flush(database, &mut loaded).map_err(engine)?;
+        flush(database, &Spool::at_rest(facts), &mut loaded).map_err(engine)?;
         report.blocks_before = blocks(database).map_err(engine)?;
         settle(database, &loaded, &mut report, progress).map_err(engine)?;
         let before = retention_ms
@@ -157,7 +158,7 @@ fn blocks(database: &Database) -> Result<u64, redb::Error> {
 }
 
 /// Moves what is in the write-ahead log alone to blocks.
-fn flush(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
+fn flush(database: &Database, spool: &Spool, loaded: &mut Loaded) -> Result<(), redb::Error> {
     if loaded.log_records == 0 {
         return Ok(());
     }
@@ -177,6 +178,7 @@ fn flush(database: &Database, loaded: &mut Loaded) -> Result<(), redb::Error> {
             last_sequence,
             None,
             loaded.last_commit,
+            spool,
             &transaction,
         )?;
         transaction.commit()?;

@@ -18,6 +18,7 @@ use super::{
         lock_exclusively, lock_shared,
     },
     committer::begin,
+    forwarding::SpooledLog,
     inventory::Inventory,
     migrations::STEPS,
     quiet,
@@ -44,6 +45,12 @@ pub(super) struct FileFacts {
     pub(super) next_occurrence: u64,
     pub(super) next_delivery: u64,
     pub(super) next_series: u32,
+    /// Whether it is the spool of an agent, not a database.
+    pub(super) is_spool: bool,
+    /// Sequence up to which the log was forwarded.
+    pub(super) forwarded: Option<u64>,
+    /// What of the log is there for forwarding alone.
+    pub(super) spooled: SpooledLog,
 }
 
 fn io_error(path: &Path, source: io::Error) -> OpenError {
@@ -164,6 +171,7 @@ pub(super) fn open_for_writing(
     path: &Path,
     cache_bytes: usize,
     now_ms: i64,
+    is_spool: bool,
 ) -> Result<Opened, OpenError> {
     if !path.try_exists().map_err(|e| io_error(path, e))? {
         // A link to a place where nothing is yet gets its database there.
@@ -172,9 +180,22 @@ pub(super) fn open_for_writing(
         create(
             &linked.map_or_else(|| path.to_owned(), |to| parent.join(to)),
             now_ms,
+            is_spool,
         )?;
     }
-    open_existing(path, cache_bytes)
+    let opened = open_existing(path, cache_bytes)?;
+    if opened.facts.is_spool != is_spool {
+        let why = if is_spool {
+            "a database; `longwatch agent` needs a spool of its own"
+        } else {
+            "the spool of `longwatch agent`; start that, or name another database"
+        };
+        return Err(OpenError::Foreign {
+            path: path.to_owned(),
+            why: why.to_owned(),
+        });
+    }
+    Ok(opened)
 }
 
 /// Opens a file that is there for writing, migrates it when it is old.
@@ -259,7 +280,7 @@ impl OpenedCopy {
 }
 
 /// Makes a new file under another name first, so that a kill in between leaves no half-made database.
-fn create(path: &Path, now_ms: i64) -> Result<(), OpenError> {
+fn create(path: &Path, now_ms: i64, is_spool: bool) -> Result<(), OpenError> {
     let directory = folder_of(path);
     if !directory.is_dir() {
         let why = format!("there is no folder {}", directory.display());
@@ -283,6 +304,9 @@ fn create(path: &Path, now_ms: i64) -> Result<(), OpenError> {
         .map_err(|e| io_error(path, e))?;
     let database = build(path, 1 << 20, DiskBackend(file))?;
     initialise(&database, random_id(), now_ms).map_err(|e| damaged(path, e))?;
+    if is_spool {
+        call_spool(&database).map_err(|e| damaged(path, e))?;
+    }
     drop(database);
     temporary
         .as_file()
@@ -321,6 +345,16 @@ pub(super) fn initialise(
     Ok(())
 }
 
+/// Makes a fresh database a spool.
+fn call_spool(database: &Database) -> Result<(), redb::Error> {
+    let transaction = begin(database)?;
+    transaction
+        .open_table(tables::META)?
+        .insert(meta::KIND, meta::KIND_SPOOL)?;
+    transaction.commit()?;
+    Ok(())
+}
+
 /// 128 bits from the operating system, by way of the standard library's hash keys.
 pub(super) fn random_id() -> [u8; 16] {
     use std::hash::{BuildHasher, RandomState};
@@ -350,8 +384,9 @@ pub(super) fn read_facts(path: &Path, database: &Database) -> Result<FileFacts, 
         let value = table.get(name).map_err(|e| damaged(path, e))?;
         Ok(value.map(|v| v.value().to_vec()))
     };
-    match get(meta::KIND)? {
-        Some(kind) if kind == meta::KIND_DATABASE => {}
+    let kind = get(meta::KIND)?;
+    match &kind {
+        Some(kind) if [meta::KIND_DATABASE, meta::KIND_SPOOL].contains(&kind.as_slice()) => {}
         Some(_) => return Err(foreign("a longwatch file of another kind")),
         None => return Err(foreign("a redb database without longwatch's tables")),
     }
@@ -401,6 +436,10 @@ pub(super) fn read_facts(path: &Path, database: &Database) -> Result<FileFacts, 
             })
             .transpose()?
             .unwrap_or(0),
+        is_spool: kind.as_deref() == Some(meta::KIND_SPOOL),
+        forwarded: number(meta::FORWARDED)?.map(|sequence| sequence as u64),
+        spooled: SpooledLog::decode(&get(meta::SPOOLED)?.unwrap_or_default())
+            .map_err(|why| damaged(path, format!("`spooled`: {why}")))?,
     })
 }
 

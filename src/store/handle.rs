@@ -20,6 +20,7 @@ use super::{
     draft::{Prepared, PreparedRow},
     expiry,
     file::{self, Opened, damaged},
+    forwarding::Spool,
     head::FUTURE_MS_LIMIT,
     liveness::Sign,
     load,
@@ -182,7 +183,12 @@ impl Store {
         clock: Arc<dyn Clock>,
         metrics: Arc<OwnMetrics>,
     ) -> Result<Self, OpenError> {
-        let opened = file::open_for_writing(path, settings.cache_bytes, clock.now().as_millis())?;
+        let opened = file::open_for_writing(
+            path,
+            settings.cache_bytes,
+            clock.now().as_millis(),
+            settings.is_spool,
+        )?;
         Self::start(path, opened, settings, clock, metrics)
     }
 
@@ -221,6 +227,11 @@ impl Store {
             engine,
             live,
             counters,
+            spool: Spool::new(
+                settings.spool,
+                &facts,
+                loaded.next_sequence.saturating_sub(1),
+            ),
             settings,
             clock,
             metrics,

@@ -70,7 +70,7 @@ pub(super) fn load(
     catalog.file_id = hexadecimal(facts.file_id).into();
     catalog.next_series = catalog.next_series.max(facts.next_series);
     load_traces(path, transaction, &mut loaded.traces)?;
-    replay(path, transaction, &mut loaded)?;
+    replay(path, transaction, facts.spooled.end(), &mut loaded)?;
     Ok(loaded)
 }
 
@@ -270,10 +270,11 @@ fn spans_flushed(path: &Path, transaction: &ReadTransaction) -> Result<u64, Open
     })
 }
 
-/// Puts the samples of the log that are not in blocks yet into heads.
+/// Puts the samples of the log that are not in blocks yet into heads. Records up to `spooled_to` have none.
 fn replay(
     path: &Path,
     transaction: &ReadTransaction,
+    spooled_to: u64,
     loaded: &mut Loaded,
 ) -> Result<(), OpenError> {
     let mut flushed = std::collections::HashMap::new();
@@ -283,7 +284,14 @@ fn replay(
     });
     let spans_flushed = spans_flushed(path, transaction)?;
     loaded.next_sequence = loaded.next_sequence.max(spans_flushed + 1);
-    each_row!(path, transaction, tables::WAL, |sequence, bytes| {
+    let log = transaction
+        .open_table(tables::WAL)
+        .map_err(|e| damaged(path, e))?;
+    // What is there for forwarding alone is all in blocks.
+    let needed = log.range(spooled_to + 1..);
+    for row in needed.map_err(|e| damaged(path, e))? {
+        let (sequence, bytes) = row.map_err(|e| damaged(path, e))?;
+        let (sequence, bytes) = (sequence.value(), bytes.value());
         let record = WalRecord::decode(bytes).map_err(|error| match error {
             WalError::Corrupt(corrupt) => {
                 damaged(path, format!("log record {sequence}: {corrupt}"))
@@ -328,7 +336,7 @@ fn replay(
             let taken = loaded.traces.load_spans(sequence, spans);
             taken.map_err(|corrupt| bad(corrupt.to_string()))?;
         }
-    });
+    }
     if !flushed.is_empty() {
         loaded
             .heads

@@ -17,6 +17,7 @@ mod draft;
 mod error;
 mod expiry;
 mod file;
+mod forwarding;
 mod handle;
 mod head;
 mod inventory;
@@ -58,6 +59,7 @@ pub use alerting::{Change, Changed, Detection, ExternalAlert, Observation, RULES
 pub use compact::{CompactReport, CompactStep, compact};
 pub use copies::{inspect, open_copy, snapshot_file};
 pub use error::{Condition, OpenError, WriteError};
+pub use forwarding::{LogRecord, SpoolBounds, SpoolStatus};
 pub use handle::{
     Append, Appended, Registered, Rejected, SpanTicket, Store, StoreStatus, Urgency, View,
 };

@@ -162,7 +162,9 @@ impl Committer {
         let loaded = on_untrusted_pages(path, || {
             let facts = file::read_facts(path, &engine.database)?;
             let begun = engine.database.begin_read();
-            load::load(path, &begun.map_err(|e| damaged(path, e))?, &facts)
+            let loaded = load::load(path, &begun.map_err(|e| damaged(path, e))?, &facts)?;
+            shared.spool.reload(&facts);
+            Ok(loaded)
         })?;
         Ok((engine, loaded))
     }

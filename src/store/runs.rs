@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use redb::Database;
 
-use super::{Settings, catalog::Catalog, committer::begin as begin_write, tables};
+use super::{
+    Settings, catalog::Catalog, committer::begin as begin_write, forwarding::Spool, tables,
+};
 use crate::{
     codec::{RunRecord, encode_policy},
     model::{Run, Timestamp},
@@ -67,6 +69,7 @@ pub(super) fn begin(
 /// Notes that the run that began at `start` ended in order.
 pub(super) fn end(
     database: &Database,
+    spool: &Spool,
     start: Timestamp,
     end: Timestamp,
 ) -> Result<(), redb::Error> {
@@ -75,9 +78,11 @@ pub(super) fn end(
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let transaction = begin_write(database)?;
+    let position = spool.write_position(&transaction)?;
     transaction
         .open_table(tables::RUNS)?
         .insert(start.as_millis(), record.encode().as_slice())?;
     transaction.commit()?;
+    spool.note_written(position);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::traces::Kept;
+use super::{forwarding::SpoolBounds, traces::Kept};
 use crate::{
     alerts::Routing,
     model::{DAY_MS, Limits, Policy, RetentionRule},
@@ -50,6 +50,10 @@ pub struct Settings {
     /// First pause between two tries to write after an error of the disk; milliseconds (1 s). Later ones are up to 30
     /// times as long.
     pub retry_pause_ms: i64,
+    /// Bounds of what waits to be forwarded; `None` where nothing is (`[forward]`).
+    pub spool: Option<SpoolBounds>,
+    /// Whether the file is the spool of an agent on another host, which forwards all that it has, not a database.
+    pub is_spool: bool,
     /// How traces are kept (`[traces]`).
     pub traces: Kept,
     /// Limits on series.
@@ -80,6 +84,8 @@ impl Default for Settings {
             queue_bytes_max: 64 << 20,
             disk_reserve: None,
             retry_pause_ms: 1_000,
+            spool: None,
+            is_spool: false,
             traces: Kept::default(),
             limits: Limits::default(),
             routing: Arc::default(),

@@ -14,6 +14,7 @@ use super::{
     Condition, Settings,
     backend::{FileCounters, Lease, Medium},
     catalog::Catalog,
+    forwarding::Spool,
     head::Heads,
     inventory::Inventory,
     moment::Moment,
@@ -75,6 +76,8 @@ pub(super) struct Shared {
     pub(super) condition: Mutex<Condition>,
     /// The disk as it was seen last.
     pub(super) disk: Mutex<Option<Disk>>,
+    /// How far the log was forwarded.
+    pub(super) spool: Spool,
     pub(super) commits: AtomicU64,
     /// Milliseconds for which a plain copy that begins now is safe.
     pub(super) copy_safe_ms: AtomicU64,
@@ -88,6 +91,7 @@ pub(super) struct Parts {
     pub(super) live: Live,
     pub(super) counters: Arc<FileCounters>,
     pub(super) settings: Settings,
+    pub(super) spool: Spool,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<OwnMetrics>,
 }
@@ -103,6 +107,7 @@ impl Shared {
             live: Mutex::new(parts.live),
             counters: parts.counters,
             settings: parts.settings,
+            spool: parts.spool,
             clock: parts.clock,
             metrics: parts.metrics,
             registrations: watch::Sender::new(0),

@@ -117,8 +117,14 @@ pub(super) mod meta {
     pub(in crate::store) const RETENTION_MARKS: &str = "retention_marks";
     /// u64: sequence of the last group commit whose spans are all in blocks.
     pub(in crate::store) const SPANS_FLUSHED: &str = "spans_flushed";
+    /// u64: sequence up to which the log was forwarded; there while samples are forwarded.
+    pub(in crate::store) const FORWARDED: &str = "forwarded";
+    /// What of the log is there for forwarding alone ([`crate::store::forwarding::SpooledLog`]).
+    pub(in crate::store) const SPOOLED: &str = "spooled";
     /// [`KIND`] of a database.
     pub(in crate::store) const KIND_DATABASE: &[u8] = b"database";
+    /// [`KIND`] of the spool of an agent on another host: the same tables, but what was forwarded is soon deleted.
+    pub(in crate::store) const KIND_SPOOL: &[u8] = b"spool";
 }
 
 /// How coarse a rollup is.

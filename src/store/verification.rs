@@ -66,9 +66,10 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyR
         Err(error) => (None, Err(error)),
     };
     let mut report = VerifyReport::default();
+    let spooled_to = copy.facts.spooled.end();
     let read = guarded(|| {
         let transaction = copy.database.begin_read().map_err(|e| unreadable(&e))?;
-        let mut verifier = Verifier::new(&transaction, &mut report, progress)?;
+        let mut verifier = Verifier::new(&transaction, spooled_to, &mut report, progress)?;
         verifier.log()?;
         let broken = verifier.blocks()?;
         verifier.rollups(catalog.as_ref(), &broken)?;
@@ -104,6 +105,8 @@ fn date(day: i32) -> String {
 /// Reads all rows of one snapshot.
 struct Verifier<'a> {
     transaction: &'a ReadTransaction,
+    /// Log records up to this sequence are there for forwarding alone.
+    spooled_to: u64,
     report: &'a mut VerifyReport,
     progress: &'a mut dyn FnMut(u64, u64),
     done: u64,
@@ -116,6 +119,7 @@ type BrokenDays = BTreeSet<(i32, AgentNo)>;
 impl<'a> Verifier<'a> {
     fn new(
         transaction: &'a ReadTransaction,
+        spooled_to: u64,
         report: &'a mut VerifyReport,
         progress: &'a mut dyn FnMut(u64, u64),
     ) -> Result<Self, ReadError> {
@@ -133,6 +137,7 @@ impl<'a> Verifier<'a> {
             + length(traces.len())?;
         Ok(Self {
             transaction,
+            spooled_to,
             report,
             progress,
             done: 0,
@@ -156,6 +161,7 @@ impl<'a> Verifier<'a> {
             .transaction
             .open_table(tables::META)
             .map_err(|e| unreadable(&e))?;
+        let spooled_to = self.spooled_to;
         let packed_to = meta
             .get(tables::meta::SPANS_FLUSHED)
             .map_err(|e| unreadable(&e))?
@@ -165,8 +171,11 @@ impl<'a> Verifier<'a> {
             let (sequence, bytes) = row.map_err(|e| unreadable(&e))?;
             match WalRecord::decode(bytes.value()) {
                 Ok(record) => {
-                    let samples = record.samples.iter().map(|(_, rows)| rows.len() as u64);
-                    self.report.samples += samples.sum::<u64>();
+                    // Those that are there for forwarding alone are counted where their blocks are.
+                    if sequence.value() > spooled_to {
+                        let samples = record.samples.iter().map(|(_, rows)| rows.len() as u64);
+                        self.report.samples += samples.sum::<u64>();
+                    }
                     for spans in record.spans {
                         match decode_spans(&spans.body, &AgentId::unknown()) {
                             // Those that are packed are counted where their blocks are.

@@ -104,6 +104,14 @@ pub struct OwnMetrics {
     pub head_bytes: Gauge,
     /// Seconds for which a plain copy that begins now is safe.
     pub copy_safe_seconds: Gauge<f64, AtomicU64>,
+    /// Samples that a receiver took, forwarded from the log.
+    pub forwarded: Counter,
+    /// Samples that were not forwarded, by reason (`refused`, `spool_full`).
+    pub forward_dropped: Family<By, Counter>,
+    /// Requests to the receiver that failed and are tried again.
+    pub forward_retries: Counter,
+    /// Seconds since the commit of the oldest sample that waits to be forwarded.
+    pub forward_delay_seconds: Gauge<f64, AtomicU64>,
     /// Scrapes, by result (`ok`, `failed`).
     pub scrapes: Family<By, Counter>,
     /// Seconds a scrape took.
@@ -182,6 +190,10 @@ impl Default for OwnMetrics {
             file_bytes: Gauge::default(),
             head_bytes: Gauge::default(),
             copy_safe_seconds: Gauge::default(),
+            forwarded: Counter::default(),
+            forward_dropped: Family::default(),
+            forward_retries: Counter::default(),
+            forward_delay_seconds: Gauge::default(),
             scrapes: Family::default(),
             scrape_seconds: seconds(),
             probes: Family::default(),
@@ -343,6 +355,27 @@ impl OwnMetrics {
             Unit::Seconds,
             self.copy_safe_seconds.clone(),
         );
+        r.register(
+            "forwarded_samples",
+            "Samples that the receiver of [forward] took",
+            self.forwarded.clone(),
+        );
+        r.register(
+            "forward_samples_dropped",
+            "Samples that were not forwarded, by reason",
+            self.forward_dropped.clone(),
+        );
+        r.register(
+            "forward_retries",
+            "Requests to the receiver of [forward] that failed and are tried again",
+            self.forward_retries.clone(),
+        );
+        r.register_with_unit(
+            "forward_delay",
+            "Time since the commit of the oldest sample that waits to be forwarded",
+            Unit::Seconds,
+            self.forward_delay_seconds.clone(),
+        );
         r.register("scrapes", "Scrapes, by result", self.scrapes.clone());
         r.register_with_unit(
             "scrape_duration",
@@ -464,6 +497,13 @@ impl OwnMetrics {
     /// Counts refused samples.
     pub fn reject(&self, reason: &'static str, samples: u64) {
         self.samples_rejected
+            .get_or_create(&By { by: reason })
+            .inc_by(samples);
+    }
+
+    /// Counts samples that are not forwarded.
+    pub fn forward_dropped(&self, reason: &'static str, samples: u64) {
+        self.forward_dropped
             .get_or_create(&By { by: reason })
             .inc_by(samples);
     }

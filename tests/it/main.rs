@@ -19,6 +19,7 @@ mod durability;
 mod exposition;
 mod expression_rules;
 mod fixtures;
+mod forwarding;
 mod fuzzed;
 mod harness;
 mod hostile_targets;

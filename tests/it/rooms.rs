@@ -8,6 +8,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("config", 7),
     ("api", 6),
     ("collect", 5),
+    ("forward", 5),
     ("report", 5),
     ("rules", 5),
     ("ingest", 4),

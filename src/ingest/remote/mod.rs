@@ -36,6 +36,6 @@ pub use otlp_metrics::parse_otlp_metrics_protobuf;
 pub use otlp_metrics_json::parse_otlp_metrics_json;
 pub use received::{Deltas, ReceivedMetrics};
 pub use remote_write::{BadRemoteWrite, RemoteWriteVersion, parse_remote_write};
-pub use remote_write_out::write_request_v1;
+pub use remote_write_out::{write_metadata_v1, write_request_v1};
 pub use response::otlp_metrics_response;
 pub use snappy::{BadSnappy, REMOTE_WRITE_BYTES_MAX, snappy, unsnappy};

@@ -1,5 +1,7 @@
 //! Remote write 1.0 as longwatch sends it on.
 
+use crate::model::{MetricKind, MetricMetadata};
+
 /// A `prometheus.WriteRequest`. Each series comes with its labels, sorted by name with `__name__` among them, with the
 /// times in milliseconds and with the values; the shorter of the two counts. Compress it with [`super::snappy`].
 pub fn write_request_v1<'a, L>(
@@ -26,6 +28,37 @@ where
         put_message(&mut request, 1, &message);
     }
     request
+}
+
+/// Adds metadata to a `prometheus.WriteRequest`.
+pub fn write_metadata_v1(request: &mut Vec<u8>, metadata: &[MetricMetadata]) {
+    let mut message = Vec::new();
+    for MetricMetadata {
+        name,
+        kind,
+        help,
+        unit,
+    } in metadata
+    {
+        message.clear();
+        let kind = match kind {
+            MetricKind::Unknown => 0,
+            MetricKind::Counter => 1,
+            MetricKind::Gauge => 2,
+            MetricKind::Histogram => 3,
+            MetricKind::GaugeHistogram => 4,
+            MetricKind::Summary => 5,
+            MetricKind::Info => 6,
+            MetricKind::StateSet => 7,
+        };
+        if kind != 0 {
+            message.extend([1 << 3, kind]);
+        }
+        put_bytes(&mut message, 2, name.as_bytes());
+        put_bytes(&mut message, 4, help.as_bytes());
+        put_bytes(&mut message, 5, unit.as_bytes());
+        put_message(request, 3, &message);
+    }
 }
 
 /// A `Sample`. Fields that are zero to the bit are left out, as protobuf does.
