@@ -5,7 +5,7 @@
 //! at what changed.
 
 mod check;
-mod memory;
+pub(crate) mod memory;
 mod notation;
 mod script;
 
