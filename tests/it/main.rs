@@ -26,6 +26,7 @@ mod hostile_targets;
 mod keeping;
 mod layouts;
 mod lifecycle;
+mod naive_promql;
 mod notifications;
 mod offline;
 mod processes;

@@ -59,27 +59,37 @@ impl Evaluator<'_> {
             let key = key_of(matching, &column.labels);
             ones.entry(key).or_default().push(column);
         }
+        let mut asked = vec![false; steps_of(&one)];
+        for column in &many {
+            for (asked, value) in asked.iter_mut().zip(&column.values) {
+                *asked |= !is_absent(*value);
+            }
+        }
         for columns in ones.values().filter(|columns| columns.len() > 1) {
-            check_one_side(matching, columns, is_swapped)?;
+            check_one_side(matching, columns, is_swapped, &asked)?;
         }
         let is_one_to_one = matching.cardinality == Cardinality::OneToOne;
         let mut results = Vec::with_capacity(many.len());
-        // At which steps a series of the other side has met a partner; of one-to-one matching, only one may.
-        let mut met: HashMap<Labels, Vec<bool>> = HashMap::new();
+        // At which steps a match group has yielded a result already; of a side of many, one of the same labels.
+        let mut met: HashMap<(Labels, Labels), Vec<bool>> = HashMap::new();
         for column in &many {
             let key = key_of(matching, &column.labels);
             let Some(partners) = ones.get(&key) else {
                 continue;
             };
-            if is_one_to_one {
-                let met = met
-                    .entry(key)
-                    .or_insert_with(|| vec![false; column.values.len()]);
-                meet(met, column, partners)?;
-            }
             for partner in partners {
+                let labels = labels_of_result(binary, &column.labels, &partner.labels);
+                let told_apart = if is_one_to_one {
+                    Labels::default()
+                } else {
+                    labels.clone()
+                };
+                let met = met
+                    .entry((key.clone(), told_apart))
+                    .or_insert_with(|| vec![false; column.values.len()]);
+                meet(met, column, partner, is_one_to_one)?;
                 let result = self.column(
-                    labels_of_result(binary, &column.labels, &partner.labels),
+                    labels,
                     binary.returns_bool || column.drop_name,
                     paired(binary, column, partner, is_swapped),
                 )?;
@@ -88,33 +98,37 @@ impl Evaluator<'_> {
                 }
             }
         }
-        merge_equal(results, |column| column.labels.clone()).map_err(|_| {
-            let text = "multiple matches for labels: grouping labels must ensure unique matches";
-            QueryError::Execution(text.to_owned())
-        })
+        merge_equal(results, |column| column.labels.clone()).map_err(|_| not_unique())
     }
 }
 
-/// Notes the steps at which a series meets a partner, and refuses a second one, even if a comparison drops it.
-fn meet(met: &mut [bool], column: &Column, partners: &[&Column]) -> Result<(), QueryError> {
-    for (step, (met, value)) in met.iter_mut().zip(&column.values).enumerate() {
-        let has_partner = |partner: &&Column| {
-            partner
-                .values
-                .get(step)
-                .is_some_and(|value| !is_absent(*value))
-        };
-        if is_absent(*value) || !partners.iter().any(has_partner) {
+/// Notes the steps at which a series meets its partner, and refuses a second one, even if a comparison drops it.
+fn meet(
+    met: &mut [bool],
+    column: &Column,
+    partner: &Column,
+    is_one_to_one: bool,
+) -> Result<(), QueryError> {
+    let pairs = column.values.iter().zip(&partner.values);
+    for (met, (value, other)) in met.iter_mut().zip(pairs) {
+        if is_absent(*value) || is_absent(*other) {
             continue;
         }
         if *met {
-            return Err(QueryError::Execution(
-                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned(),
-            ));
+            return Err(if is_one_to_one {
+                QueryError::Execution("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned())
+            } else {
+                not_unique()
+            });
         }
         *met = true;
     }
     Ok(())
+}
+
+fn not_unique() -> QueryError {
+    let text = "multiple matches for labels: grouping labels must ensure unique matches";
+    QueryError::Execution(text.to_owned())
 }
 
 /// Values of a series of the side of many with those of its partner.
@@ -134,14 +148,19 @@ fn paired(binary: &Binary, many: &Column, one: &Column, is_swapped: bool) -> Vec
     pairs.map(value).collect()
 }
 
-/// Several series of the side of one must not have a value at the same step.
+fn steps_of(columns: &[Column]) -> usize {
+    columns.first().map_or(0, |column| column.values.len())
+}
+
+/// Several series of the side of one must not have a value at the same step, unless the other side has none at all then.
 fn check_one_side(
     matching: &Matching,
     columns: &[&Column],
     is_swapped: bool,
+    asked: &[bool],
 ) -> Result<(), QueryError> {
-    let steps = columns.first().map_or(0, |column| column.values.len());
-    for step in 0..steps {
+    let steps = asked.iter().enumerate().filter(|(_, asked)| **asked);
+    for (step, _) in steps {
         let has_value = |column: &&&Column| {
             column
                 .values

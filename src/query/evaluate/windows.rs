@@ -33,7 +33,12 @@ pub(super) fn of_window(id: FunctionId, samples: &Samples<'_>) -> Option<f64> {
         FunctionId::Changes => changes(values),
         FunctionId::CountOverTime => values.len() as f64,
         FunctionId::Delta => return samples.extrapolated(false),
-        FunctionId::Deriv => return samples.slope().map(|(slope, _)| slope),
+        // Near the samples, so that the slope does not depend on how long ago they were.
+        FunctionId::Deriv => {
+            return samples
+                .line(*samples.times.first()?)
+                .map(|(slope, _)| slope);
+        }
         FunctionId::DoubleExponentialSmoothing => {
             return smoothed(values, parameter, other_parameter);
         }
@@ -47,7 +52,7 @@ pub(super) fn of_window(id: FunctionId, samples: &Samples<'_>) -> Option<f64> {
         FunctionId::MinOverTime => values.iter().copied().fold(f64::NAN, lesser),
         FunctionId::PredictLinear => {
             return samples
-                .slope()
+                .line(samples.step_ms)
                 .map(|(slope, at_step)| at_step + slope * parameter);
         }
         FunctionId::PresentOverTime | FunctionId::AbsentOverTime => 1.0,
@@ -192,13 +197,12 @@ impl Samples<'_> {
         (passed > 0.0).then(|| rise / passed)
     }
 
-    /// Least squares: slope by second, and the value at the step.
-    fn slope(&self) -> Option<(f64, f64)> {
+    /// Least squares: slope by second, and the value at a moment.
+    fn line(&self, origin_ms: i64) -> Option<(f64, f64)> {
         let first = *self.values.first()?;
         if self.values.len() < 2 {
             return None;
         }
-        let origin_ms = self.step_ms;
         let (mut x, mut y, mut xy, mut xx) = (
             Sum::default(),
             Sum::default(),

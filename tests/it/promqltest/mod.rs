@@ -5,7 +5,7 @@
 //! at what changed.
 
 mod check;
-mod memory;
+pub(crate) mod memory;
 mod notation;
 mod script;
 
@@ -25,6 +25,12 @@ const DATA: &str = concat!(
 const SKIPPED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/it/promqltest/skipped.txt"
+);
+
+/// Cases of our own, in the same notation.
+const FOUND: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/it/promqltest/found.test"
 );
 
 /// A case that does not pass: where it stands, and why.
@@ -67,6 +73,18 @@ fn the_engine_answers_as_that_of_prometheus() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn what_was_found_later_stays_right() {
+    let mut failures = Failures::new();
+    let passed = run(Path::new(FOUND), &mut failures);
+    let failures: Vec<String> = failures
+        .iter()
+        .map(|((_, line), (eval, reason))| format!("line {line}: {}\n    {reason}", eval.query))
+        .collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    assert!(passed > 0);
 }
 
 fn run(path: &Path, failures: &mut Failures) -> usize {
