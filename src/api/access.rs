@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Settings, tokens};
-use crate::model::AgentId;
+use crate::model::{AgentId, OWN_ID};
 
 /// Why access cannot be set up. No message holds a token.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +111,14 @@ impl BoundAgent {
 
     /// Whether the caller may write as this one.
     pub(super) fn allows(&self, agent: &AgentId) -> bool {
-        self.0.as_ref().is_none_or(|own| own == agent)
+        // A longwatch that forwards calls itself so ([`crate::forward`]).
+        let is_longwatch_of = |own: &AgentId| {
+            let rest = agent.as_str().strip_prefix(OWN_ID);
+            rest.and_then(|rest| rest.strip_prefix('/')) == Some(own.as_str())
+        };
+        self.0
+            .as_ref()
+            .is_none_or(|own| own == agent || is_longwatch_of(own))
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{Access, Settings, TraceIntake, problem::Problem, target_files::TargetFiles};
 use crate::{
     collect::ContactLedger,
-    ingest::Accumulator,
+    ingest::{Accumulator, SeriesCache},
     model::{Clock, Limits, Policy, Timestamp},
     rules::RulesStatus,
     store::{Store, View},
@@ -78,6 +78,8 @@ pub(super) struct Edge {
     pub(super) snapshots: Arc<Semaphore>,
     /// Totals of OTLP's increments.
     pub(super) totals: parking_lot::Mutex<Accumulator>,
+    /// Series that remote write named before.
+    pub(super) named_series: Arc<SeriesCache>,
 }
 
 impl Edge {
@@ -96,6 +98,7 @@ impl Edge {
             body_kib: Arc::new(Semaphore::new(body_kib)),
             snapshots: Arc::new(Semaphore::new(1)),
             totals: parking_lot::Mutex::new(Accumulator::new(DELTA_SERIES_MAX)),
+            named_series: Arc::default(),
         }
     }
 

@@ -32,12 +32,11 @@ pub async fn agent(config: Config) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(OwnMetrics::default());
     let store = open(&config, &clock, &metrics).await?;
-    let host = collect::host_agent_id(&config.collect);
     let mut discovery = Discovery::new(
         config.file_sd,
         config.store.limits.clone(),
         config.agents,
-        host.clone(),
+        collect::host_agent_id(&config.collect),
         Arc::clone(&clock),
         Arc::clone(&metrics),
     );
@@ -53,7 +52,7 @@ pub async fn agent(config: Config) -> Result<(), StartError> {
     let forwarder = Forwarder {
         store: store.clone(),
         settings: config.forward,
-        host,
+        host: collect::host_name(&config.collect),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };

@@ -130,7 +130,7 @@ impl Running {
         let forwarder = Forwarder {
             store: store.clone(),
             settings: config.forward,
-            host: collect::host_agent_id(&config.collect),
+            host: collect::host_name(&config.collect),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
         };

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     app,
     config::{self, Overrides},
-    model::AgentId,
+    model::{AgentId, OWN_ID},
     notify::Secret,
 };
 
@@ -69,11 +69,17 @@ impl Agent {
         if let Some(text) = &self.agent_id {
             let id = AgentId::new(text)
                 .map_err(|why| Failure::new(Status::Usage, format!("--agent-id: {why}")))?;
+            if text == OWN_ID {
+                let why = format!("--agent-id: `{OWN_ID}` is the agent that longwatch itself is");
+                return Err(Failure::new(Status::Usage, why));
+            }
             config.collect.host_agent_id = Some(id.to_string());
         }
         if let Some(path) = self.token_file {
             config.forward.token = Some(Secret::File(path));
-        } else if config.forward.token.is_none() && std::env::var_os(TOKEN_VARIABLE).is_some() {
+        } else if config.forward.token.is_none()
+            && std::env::var_os(TOKEN_VARIABLE).is_some_and(|token| !token.is_empty())
+        {
             config.forward.token = Some(Secret::Variable(TOKEN_VARIABLE.to_owned()));
         }
         runtime()?

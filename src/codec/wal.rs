@@ -150,6 +150,15 @@ pub struct WalRecord {
 }
 
 impl WalRecord {
+    /// A record of nothing.
+    pub const fn empty() -> Self {
+        Self {
+            time: Timestamp::MIN,
+            samples: Vec::new(),
+            spans: Vec::new(),
+        }
+    }
+
     /// Reads a record.
     ///
     /// # Errors

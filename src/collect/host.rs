@@ -12,8 +12,12 @@ const ID_BYTES_MAX: usize = 128;
 
 /// The id of this host as an agent, if it is one.
 pub fn host_agent_id(settings: &Settings) -> Option<AgentId> {
+    host_name(settings).filter(|id| settings.host_enabled && id.as_str() != OWN_ID)
+}
+
+/// What this host is called, whether it is an agent or not.
+pub fn host_name(settings: &Settings) -> Option<AgentId> {
     host_id(settings.host_agent_id.as_deref())
-        .filter(|id| settings.host_enabled && id.as_str() != OWN_ID)
 }
 
 /// The id of this host: what is set, else the hostname, as far as they are ids.

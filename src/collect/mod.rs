@@ -22,6 +22,6 @@ mod writes;
 
 pub use collector::{Builtin, Collector};
 pub use contact::ContactLedger;
-pub use host::host_agent_id;
+pub use host::{host_agent_id, host_name};
 pub use process::pid_start;
 pub use settings::Settings;

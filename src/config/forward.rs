@@ -24,7 +24,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             d.config.forward.url = Some(Secret::Text(text.to_owned()));
             Ok(())
         },
-        "All samples are sent on to this receiver of Prometheus remote write. Without a path it is another longwatch, which takes it at `/prometheus/api/v1/write`. May hold a user and a password. Never shown."
+        "All samples are sent on, each at least once, to this receiver of Prometheus remote write. Without a path it is another longwatch, which takes it at `/prometheus/api/v1/write`; it must not send them back. May hold a user and a password. Never shown."
     ),
     setting!(
         "forward.token_file",
@@ -67,7 +67,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "forward.spool_size",
         size(MIB, TIB),
         forward.spool.bytes_max as u64,
-        "So much of the log is kept in the file while the receiver is away; beyond it the oldest samples are dropped unsent, and counted."
+        "So much of the log is kept in the file while the receiver is away; beyond it the oldest samples are dropped unsent, and counted. Spans of the same commits count, though they are not sent on."
     ),
     setting!(
         "forward.spool_age",

@@ -15,7 +15,7 @@ use crate::{
 /// Series whose labels are remembered; beyond it all are looked up anew.
 const REMEMBERED_MAX: usize = 200_000;
 
-/// Samples of one series, in order of arrival.
+/// Samples of one series.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Outgoing {
     labels: Arc<Labels>,
@@ -68,6 +68,19 @@ impl Request {
     }
 }
 
+impl Outgoing {
+    /// Puts samples in the order of their times, as receivers ask for.
+    fn sort(&mut self) {
+        if self.times.is_sorted() {
+            return;
+        }
+        let (times, values) = (self.times.iter(), self.values.iter());
+        let mut samples: Vec<(i64, f64)> = times.copied().zip(values.copied()).collect();
+        samples.sort_by_key(|(time, _)| *time);
+        (self.times, self.values) = samples.into_iter().unzip();
+    }
+}
+
 /// Requests that make up a stretch of the log.
 #[derive(Debug, Default)]
 pub(super) struct Package {
@@ -75,6 +88,8 @@ pub(super) struct Package {
     pub(super) up_to: u64,
     /// When the oldest of it was committed.
     pub(super) oldest: Option<Timestamp>,
+    /// Samples whose series have left, so that nobody knows what they are called.
+    pub(super) forgotten: u64,
     pub(super) requests: Vec<Request>,
 }
 
@@ -89,6 +104,10 @@ pub(super) struct Packer {
     owned: HashMap<AgentNo, OwnedLabels>,
     /// Metrics whose metadata was told.
     told: HashSet<(AgentNo, String)>,
+    /// Metadata that was told, by the family's name.
+    told_families: HashSet<(AgentNo, String)>,
+    /// Metadata of agents, by name.
+    families: HashMap<AgentNo, HashMap<String, MetricMetadata>>,
 }
 
 impl Packer {
@@ -100,26 +119,34 @@ impl Packer {
     ) -> Self {
         Self {
             external,
-            own_name: host.map_or_else(|| OWN_ID.to_owned(), |host| format!("{OWN_ID}/{host}")),
+            own_name: host
+                .and_then(|host| AgentId::of_text(&format!("{OWN_ID}/{host}")))
+                .map_or_else(|| OWN_ID.to_owned(), |id| id.to_string()),
             samples_per_request: samples_per_request.max(1),
             labels: HashMap::new(),
             owned: HashMap::new(),
             told: HashSet::new(),
+            told_families: HashSet::new(),
+            families: HashMap::new(),
         }
     }
 
-    /// Forgets what registrations say of series.
+    /// Forgets what registrations say of series. Metadata is told anew, since a receiver may have missed it.
     pub(super) fn forget(&mut self) {
         self.labels.clear();
         self.owned.clear();
+        self.told.clear();
+        self.told_families.clear();
+        self.families.clear();
     }
 
-    /// The requests that records make. Samples of series that have left, which is long after their last one, are left
-    /// out.
+    /// The requests that records make. Samples of series that have left, which is long after their last one, are
+    /// counted.
     pub(super) fn pack(&mut self, store: &Store, records: Vec<LogRecord>) -> Package {
         let mut package = Package {
             oldest: records.first().map(|record| record.time),
             up_to: records.last().map_or(0, |record| record.sequence),
+            forgotten: 0,
             requests: Vec::new(),
         };
         if self.labels.len() > REMEMBERED_MAX {
@@ -132,6 +159,7 @@ impl Packer {
         for (agent, rows) in records.into_iter().flat_map(|record| record.samples) {
             for (no, time, value) in rows {
                 let Some(labels) = self.labels_of(store, &view, (agent, no), &mut request) else {
+                    package.forgotten += 1;
                     continue;
                 };
                 let place = *places.entry((agent, no)).or_insert_with(|| {
@@ -156,6 +184,8 @@ impl Packer {
         if request != Request::default() {
             package.requests.push(request);
         }
+        let series = package.requests.iter_mut().flat_map(|r| &mut r.series);
+        series.for_each(Outgoing::sort);
         package
     }
 
@@ -205,17 +235,17 @@ impl Packer {
         if !self.told.insert((agent, name.to_owned())) {
             return;
         }
-        let metadata = view.metadata(agent);
-        // Series of a histogram have suffixes that its family has not.
-        let families = metadata.into_iter().filter(|told| {
-            name.strip_prefix(told.name.as_str())
-                .is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('_'))
+        let families = self.families.entry(agent).or_insert_with(|| {
+            let metadata = view.metadata(agent).into_iter();
+            metadata.map(|told| (told.name.clone(), told)).collect()
         });
-        for family in families {
-            let is_known = request.metadata.iter().any(|told| told.name == family.name);
-            if !is_known {
-                request.metadata.push(family);
-            }
+        // Series of a histogram have suffixes that its family has not.
+        let cut = name.rsplit_once('_').map(|(family, _)| family);
+        for name in [Some(name), cut].into_iter().flatten() {
+            let family = families.get(name);
+            let is_new =
+                |told: &&MetricMetadata| self.told_families.insert((agent, told.name.clone()));
+            request.metadata.extend(family.filter(is_new).cloned());
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ingest::snappy,
-    model::{AgentId, Clock},
+    model::{AgentId, Clock, Timestamp},
     net::{self, Answer, one_line},
     notify::retry_at,
     store::Store,
@@ -37,6 +37,9 @@ const LABELS_AGE_MAX: Duration = Duration::from_mins(1);
 const GATHER: Duration = Duration::from_millis(200);
 /// The delay is told so often while the receiver is away or nothing comes.
 const TELL_DELAY: Duration = Duration::from_secs(15);
+
+/// Requests of one reading that are sent in halves after the receiver refused them.
+const SPLITS_MAX: usize = 64;
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 
@@ -86,11 +89,7 @@ impl Forwarder {
 
     /// Never returns.
     async fn forward(&self, client: &net::Client) {
-        let mut packer = Packer::new(
-            self.settings.external_labels.clone(),
-            self.host.as_ref(),
-            self.settings.samples_per_request,
-        );
+        let mut packer = self.packer();
         let mut labels_of = tokio::time::Instant::now();
         let mut commits = self.store.arrivals();
         loop {
@@ -101,19 +100,30 @@ impl Forwarder {
             }
             let (package, returned) = self.next(packer).await;
             packer = returned;
-            if let Some(package) = package {
-                self.deliver(client, package).await;
-                continue;
+            match package {
+                Ok(Some(package)) => self.deliver(client, package).await,
+                Ok(None) => {
+                    self.metrics.forward_delay_seconds.set(0.0);
+                    // Whoever holds a store has its committer running.
+                    let _ = commits.changed().await;
+                    tokio::time::sleep(GATHER).await;
+                }
+                Err(why) => {
+                    tracing::error!(why, "the log cannot be read; nothing is forwarded");
+                    tokio::time::sleep(LONGEST_PAUSE).await;
+                }
             }
-            self.metrics.forward_delay_seconds.set(0.0);
-            // Whoever holds a store has its committer running.
-            let _ = commits.changed().await;
-            tokio::time::sleep(GATHER).await;
         }
     }
 
+    fn packer(&self) -> Packer {
+        let external = self.settings.external_labels.clone();
+        let samples = self.settings.samples_per_request;
+        Packer::new(external, self.host.as_ref(), samples)
+    }
+
     /// The next stretch of the log, if there is one.
-    async fn next(&self, mut packer: Packer) -> (Option<Package>, Packer) {
+    async fn next(&self, mut packer: Packer) -> (Result<Option<Package>, String>, Packer) {
         let store = self.store.clone();
         let samples = self.settings.samples_per_request * REQUESTS_AHEAD;
         let reading = tokio::task::spawn_blocking(move || {
@@ -123,29 +133,23 @@ impl Forwarder {
             (package, packer)
         });
         match reading.await {
-            Ok((Ok(package), packer)) => (package, packer),
-            Ok((Err(error), packer)) => {
-                tracing::error!(%error, "the log cannot be read; nothing is forwarded");
-                tokio::time::sleep(LONGEST_PAUSE).await;
-                (None, packer)
-            }
+            Ok((package, packer)) => (package.map_err(|e| e.to_string()), packer),
             // The runtime is ending, or the reading gave up on a damaged page.
-            Err(error) => {
-                tracing::error!(%error, "the log cannot be read; nothing is forwarded");
-                tokio::time::sleep(LONGEST_PAUSE).await;
-                let (external, host) = (self.settings.external_labels.clone(), self.host.as_ref());
-                let packer = Packer::new(external, host, self.settings.samples_per_request);
-                (None, packer)
-            }
+            Err(error) => (Err(error.to_string()), self.packer()),
         }
     }
 
     async fn deliver(&self, client: &net::Client, package: Package) {
         let mut waiting = package.requests;
         waiting.reverse();
+        self.tell_delay(package.oldest);
+        if package.forgotten > 0 {
+            self.metrics.forward_dropped("forgotten", package.forgotten);
+        }
+        let mut splits_left = SPLITS_MAX;
         while let Some(request) = waiting.pop() {
             let samples = request.samples() as u64;
-            match self.send(client, &request, &package.oldest).await {
+            match self.send(client, &request, package.oldest).await {
                 Outcome::Taken => {
                     self.metrics.forwarded.inc_by(samples);
                 }
@@ -153,7 +157,17 @@ impl Forwarder {
                     Some((first, second)) => waiting.extend([second, first]),
                     None => self.drop_refused(samples, "one sample is too large for it"),
                 },
-                Outcome::Refused(why) | Outcome::Later(why, _) => self.drop_refused(samples, &why),
+                Outcome::Refused(why) | Outcome::Later(why, _) => {
+                    // Some receivers refuse a request as a whole for one sample that comes too late.
+                    if splits_left > 0
+                        && let Some((first, second)) = request.split()
+                    {
+                        splits_left -= 1;
+                        waiting.extend([second, first]);
+                    } else {
+                        self.drop_refused(samples, &why);
+                    }
+                }
             }
         }
         self.store.note_forwarded(package.up_to);
@@ -173,7 +187,7 @@ impl Forwarder {
         &self,
         client: &net::Client,
         request: &Request,
-        oldest: &Option<crate::model::Timestamp>,
+        oldest: Option<Timestamp>,
     ) -> Outcome {
         let Some(body) = snappy(&request.encode()).map(bytes::Bytes::from) else {
             return Outcome::TooLarge;
@@ -199,8 +213,8 @@ impl Forwarder {
                 );
             }
             self.rest(
-                asked.map_or(pause, |asked| asked.min(RETRY_AFTER_MAX)),
-                *oldest,
+                asked.map_or(pause, |asked| asked.clamp(pause, RETRY_AFTER_MAX)),
+                oldest,
             )
             .await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -208,20 +222,23 @@ impl Forwarder {
     }
 
     /// Sleeps, and tells for how long samples have been waiting.
-    async fn rest(&self, pause: Duration, oldest: Option<crate::model::Timestamp>) {
+    async fn rest(&self, pause: Duration, oldest: Option<Timestamp>) {
         let end = tokio::time::Instant::now() + pause;
         loop {
-            if let Some(oldest) = oldest {
-                let delay_ms = self.clock.now().since(oldest).max(0);
-                self.metrics
-                    .forward_delay_seconds
-                    .set(delay_ms as f64 / 1000.0);
-            }
+            self.tell_delay(oldest);
             let left = end.saturating_duration_since(tokio::time::Instant::now());
             if left.is_zero() {
                 return;
             }
             tokio::time::sleep(left.min(TELL_DELAY)).await;
+        }
+    }
+
+    fn tell_delay(&self, oldest: Option<Timestamp>) {
+        if let Some(oldest) = oldest {
+            let delay_ms = self.clock.now().since(oldest).max(0);
+            let gauge = &self.metrics.forward_delay_seconds;
+            gauge.set(delay_ms as f64 / 1000.0);
         }
     }
 

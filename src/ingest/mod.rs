@@ -27,9 +27,10 @@ pub use json_push::parse_push;
 pub use parsed::{BodyError, Parsed, ROW_ERRORS_MAX, RowError, SAMPLES_PER_BODY_MAX};
 pub use remote::{
     Accumulated, Accumulator, AgentRule, BadAgentRule, BadRemoteWrite, BadSnappy, Deltas,
-    DumpReader, REMOTE_WRITE_BYTES_MAX, ReceivedMetrics, RemoteWriteVersion, otlp_metrics_response,
-    parse_otlp_metrics_json, parse_otlp_metrics_protobuf, parse_remote_write, put_json_line,
-    put_openmetrics, snappy, unsnappy, write_metadata_v1, write_request_v1,
+    DumpReader, REMOTE_WRITE_BYTES_MAX, ReceivedMetrics, RemoteWriteVersion, SeriesCache,
+    otlp_metrics_response, parse_otlp_metrics_json, parse_otlp_metrics_protobuf,
+    parse_remote_write, put_json_line, put_openmetrics, snappy, unsnappy, write_metadata_v1,
+    write_request_v1,
 };
 pub use scrape::parse_scrape;
 pub use traces::{

@@ -64,7 +64,8 @@ impl Checkpoint {
 
     /// Writes the next agents' blocks or, when there are no more, deletes the log records that nobody needs any more.
     /// `last_sequence` is that of the newest log record, `spans_from` that of the first one with spans that are not in
-    /// blocks; `spool` says what forwarding still needs.
+    /// blocks; `spool` says what forwarding still needs as of
+    /// `now`.
     pub(super) fn write_slice(
         &mut self,
         heads: &Heads,
@@ -73,6 +74,7 @@ impl Checkpoint {
         spans_from: Option<u64>,
         last_commit: Option<Timestamp>,
         spool: &Spool,
+        now: Timestamp,
         transaction: &redb::WriteTransaction,
     ) -> Result<Slice, redb::Error> {
         let mut slice = Slice::default();
@@ -83,7 +85,7 @@ impl Checkpoint {
                 .map(|(first, _)| first);
             let still_needed = samples_from.chain(spans_from).min();
             let needed_from = still_needed.unwrap_or(last_sequence + 1);
-            let trimmed = spool.trim(transaction, needed_from, last_commit)?;
+            let trimmed = spool.trim(transaction, needed_from, now)?;
             trim_log(transaction, trimmed.to, last_commit)?;
             slice.trimmed = Some(trimmed);
             self.is_trimmed = true;

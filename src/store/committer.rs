@@ -40,6 +40,8 @@ const LOG_RECORDS_MAX: u64 = 50_000;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while the merger has something to write.
 const MERGING_INTERVAL: Duration = Duration::from_millis(5);
+/// What was forwarded leaves the log so often, if there is nothing else to do.
+const TRIM_INTERVAL: Duration = Duration::from_mins(1);
 /// Old data is looked for so often.
 const RETENTION_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -357,6 +359,7 @@ impl Committer {
             live.last_commit = Some(now);
             self.measure(live);
         }
+        self.shared.spool.note_published(sequence);
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.metrics.commits.inc();
         draft.tell_alerts();
@@ -540,6 +543,9 @@ impl Committer {
                 return;
             }
         }
+        if self.shared.spool.is_waiting() {
+            return;
+        }
         match departure::let_go(&self.shared, &self.shared.settings) {
             Ok(true) => self.retention_at = Some(now + UPKEEP_INTERVAL),
             Ok(false) => {}
@@ -671,11 +677,14 @@ impl Committer {
             .saturating_duration_since(self.checkpointed_at)
             .as_millis()
             >= settings.checkpoint_interval_ms.max(0) as u128;
+        let is_old_enough_to_trim =
+            now.saturating_duration_since(self.checkpointed_at) >= TRIM_INTERVAL;
         !self.checkpoint_replies.is_empty()
             || heads.bytes() >= settings.head_bytes_max
             || self.log_samples >= settings.wal_samples_max
             || self.log_records >= LOG_RECORDS_MAX
             || (is_old && self.log_records > 0)
+            || (is_old_enough_to_trim && self.shared.spool.is_trim_due(self.shared.clock.now()))
     }
 
     /// Writes one slice; returns what is left of the checkpoint.
@@ -701,11 +710,18 @@ impl Committer {
             spans_from,
             last_commit,
             &self.shared.spool,
+            // A clock that ran ahead once must not make all old.
+            self.shared
+                .clock
+                .now()
+                .min(last_commit.unwrap_or(Timestamp::MAX)),
             &transaction,
         )?;
         transaction.commit()?;
         drop(heads);
         if let Some(trimmed) = slice.trimmed {
+            // What was deleted may be room for new samples.
+            self.reserve.note_deletion();
             let dropped = self.shared.spool.note_trimmed(trimmed);
             if dropped > 0 {
                 self.shared.metrics.forward_dropped("spool_full", dropped);

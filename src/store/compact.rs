@@ -22,6 +22,7 @@ use super::{
     tables,
     traces::{pack_now, write_packed},
 };
+use crate::model::Timestamp;
 
 /// Page cache while compacting.
 const CACHE_BYTES: usize = 64 << 20;
@@ -179,6 +180,7 @@ fn flush(database: &Database, spool: &Spool, loaded: &mut Loaded) -> Result<(), 
             None,
             loaded.last_commit,
             spool,
+            Timestamp::MIN,
             &transaction,
         )?;
         transaction.commit()?;

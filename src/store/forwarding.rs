@@ -30,6 +30,18 @@ pub struct SpoolBounds {
     pub age_ms_max: i64,
 }
 
+impl SpoolBounds {
+    fn are_exceeded(&self, spooled: &SpooledLog, oldest: &Segment, now_ms: i64) -> bool {
+        spooled.bytes() > self.bytes_max || now_ms.saturating_sub(oldest.time_ms) > self.age_ms_max
+    }
+}
+
+/// In so many pieces a full spool is dropped.
+const SEGMENTS_PER_SPOOL: u64 = 16;
+
+/// Records that are read at a time, whatever they hold: some have spans alone.
+const RECORDS_MAX: usize = 1_000;
+
 /// One group commit of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogRecord {
@@ -123,6 +135,8 @@ pub(super) struct Spool {
     position: AtomicU64,
     /// The position that is in the file; [`UNKNOWN`] where it may be another.
     written: AtomicU64,
+    /// Records up to this sequence are published: the catalog knows their series.
+    published: AtomicU64,
     spooled: Mutex<SpooledLog>,
     dropped: AtomicU64,
 }
@@ -137,6 +151,7 @@ impl Spool {
             bounds,
             position: AtomicU64::new(facts.forwarded.unwrap_or(last_sequence)),
             written: AtomicU64::new(UNKNOWN),
+            published: AtomicU64::new(last_sequence),
             spooled: Mutex::new(facts.spooled.clone()),
             dropped: AtomicU64::new(0),
         }
@@ -155,6 +170,29 @@ impl Spool {
     pub(super) fn reload(&self, facts: &FileFacts) {
         self.spooled.lock().clone_from(&facts.spooled);
         self.written.store(UNKNOWN, Ordering::Relaxed);
+    }
+
+    /// Notes that the catalog knows the series of the records up to a sequence.
+    pub(super) fn note_published(&self, sequence: u64) {
+        self.published.store(sequence, Ordering::Release);
+    }
+
+    /// Whether records that nobody needs any more are in the log, or more than the bounds allow.
+    pub(super) fn is_trim_due(&self, now: Timestamp) -> bool {
+        let (Some(bounds), spooled) = (self.bounds, self.spooled.lock()) else {
+            return false;
+        };
+        let oldest = spooled.0.front();
+        oldest.is_some_and(|oldest| {
+            oldest.last <= self.position.load(Ordering::Acquire)
+                || bounds.are_exceeded(&spooled, oldest, now.as_millis())
+        })
+    }
+
+    /// Whether records wait that recovery no longer needs: what their series are called must be known for longer.
+    pub(super) fn is_waiting(&self) -> bool {
+        let end = self.spooled.lock().end();
+        self.bounds.is_some() && end > self.position.load(Ordering::Acquire)
     }
 
     /// Records that are in the log for the spool alone.
@@ -186,7 +224,7 @@ impl Spool {
         &self,
         transaction: &WriteTransaction,
         needed_from: u64,
-        now: Option<Timestamp>,
+        now: Timestamp,
     ) -> Result<Trimmed, redb::Error> {
         let mut position = self.position.load(Ordering::Acquire);
         let mut trimmed = Trimmed {
@@ -194,28 +232,27 @@ impl Spool {
             ..Trimmed::default()
         };
         if let Some(bounds) = self.bounds {
-            let now_ms = now.map_or(i64::MIN, Timestamp::as_millis);
+            let now_ms = now.as_millis();
             let mut spooled = self.spooled.lock().clone();
             let wal = transaction.open_table(tables::WAL)?;
-            if position < trimmed.to {
-                spooled
-                    .0
-                    .extend(segment(&wal, spooled.end()..trimmed.to, now_ms)?);
-            }
-            let (mut bytes, mut gone) = (spooled.bytes(), None);
+            let mut gone = if spooled.0.is_empty() { position } else { 0 };
+            let fresh = spooled.end().max(position)..trimmed.to;
+            let piece_bytes = bounds.bytes_max / SEGMENTS_PER_SPOOL;
+            spooled
+                .0
+                .extend(segments(&wal, fresh, piece_bytes, now_ms)?);
             while let Some(oldest) = spooled.0.front().copied() {
-                let is_old = now_ms.saturating_sub(oldest.time_ms) > bounds.age_ms_max;
-                if oldest.last > position && bytes <= bounds.bytes_max && !is_old {
+                let is_sent = oldest.last <= position;
+                if !is_sent && !bounds.are_exceeded(&spooled, &oldest, now_ms) {
                     break;
                 }
                 trimmed.dropped += samples_after(&wal, position, oldest.last)?;
                 position = position.max(oldest.last);
-                bytes -= oldest.bytes;
-                gone = Some(oldest.last);
+                gone = oldest.last;
                 spooled.0.pop_front();
             }
             if !spooled.0.is_empty() {
-                trimmed.to = gone.unwrap_or(0);
+                trimmed.to = gone;
             }
             drop(wal);
             trimmed.spooled = spooled;
@@ -237,23 +274,35 @@ impl Spool {
     }
 }
 
-/// The records after `range.start` up to `range.end` as a segment, if there are any.
-fn segment(
+/// The records after `range.start` up to `range.end` as segments of some `bytes` each.
+fn segments(
     wal: &impl ReadableTable<u64, &'static [u8]>,
     range: std::ops::Range<u64>,
+    bytes: u64,
     time_ms: i64,
-) -> Result<Option<Segment>, redb::Error> {
-    let mut segment = Segment {
-        last: range.end,
-        records: 0,
-        bytes: 0,
-        time_ms,
-    };
-    for row in wal.range(range.start + 1..=range.end)? {
-        segment.records += 1;
-        segment.bytes += row?.1.value().len() as u64;
+) -> Result<Vec<Segment>, redb::Error> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for row in wal.range(range.start.saturating_add(1)..=range.end)? {
+        let (sequence, record) = row?;
+        if segments.last().is_none_or(|last| last.bytes >= bytes) {
+            segments.push(Segment {
+                last: 0,
+                records: 0,
+                bytes: 0,
+                time_ms,
+            });
+        }
+        if let Some(last) = segments.last_mut() {
+            last.last = sequence.value();
+            last.records += 1;
+            last.bytes += record.value().len() as u64;
+        }
     }
-    Ok((segment.records > 0).then_some(segment))
+    // Where sequences have gaps, what is up to the end is needed by nobody, too.
+    if let Some(last) = segments.last_mut() {
+        last.last = range.end;
+    }
+    Ok(segments)
 }
 
 /// Samples of the records after `position` up to `last`. What cannot be read has none.
@@ -336,11 +385,18 @@ impl Store {
         let wal = open_log(&transaction)?;
         let (mut records, mut samples) = (Vec::new(), 0);
         let rows = wal.range(position + 1..).map_err(|e| backend(&e))?;
+        let published = self.shared.spool.published.load(Ordering::Acquire);
         for row in rows {
             let (sequence, bytes) = row.map_err(|e| backend(&e))?;
             let sequence = sequence.value();
-            let record = WalRecord::decode(bytes.value())
-                .map_err(|why| ReadError::Damaged(format!("log record {sequence}: {why}")))?;
+            if sequence > published {
+                break;
+            }
+            // Recovery and verification speak of what is damaged; what follows it is sound.
+            let record = WalRecord::decode(bytes.value()).unwrap_or_else(|why| {
+                tracing::error!(sequence, %why, "a log record cannot be read and is not forwarded");
+                WalRecord::empty()
+            });
             let rows = record.samples.iter().map(|(_, rows)| rows.len());
             samples += rows.sum::<usize>();
             records.push(LogRecord {
@@ -348,7 +404,7 @@ impl Store {
                 time: record.time,
                 samples: record.samples,
             });
-            if samples >= samples_enough {
+            if samples >= samples_enough || records.len() >= RECORDS_MAX {
                 break;
             }
         }

@@ -12,8 +12,10 @@ const DEBT_SECONDS: f64 = 1.0;
 /// not be kept if it did not pay for itself.
 const COMMIT_DEBT_SECONDS: f64 = 10.0;
 
-/// A budget of bytes per second. Payload pays for itself: what a commit writes beyond twice its payload
-/// is its overhead.
+/// Payload pays for itself so many times: a stream of large commits is worth what the disk has to do for it.
+const PAYLOAD_FACTOR: u64 = 8;
+
+/// A budget of bytes per second. What a commit writes beyond [`PAYLOAD_FACTOR`] times its payload is its overhead.
 #[derive(Debug)]
 pub(super) struct Ration {
     bytes_per_second: f64,
@@ -37,7 +39,7 @@ impl Ration {
     /// Takes the overhead of a commit off the budget.
     pub(super) fn spend(&mut self, written: u64, payload: u64, now: Instant) {
         self.fill(now);
-        let overhead = written.saturating_sub(2 * payload) as f64;
+        let overhead = written.saturating_sub(PAYLOAD_FACTOR * payload) as f64;
         self.available -= overhead;
         self.debt = overhead.clamp(
             self.bytes_per_second * DEBT_SECONDS,
@@ -73,7 +75,7 @@ mod tests {
         let start = Instant::now();
         let mut ration = Ration::new(1_000_000, start);
         assert_eq!(ration.wait(start), Duration::ZERO);
-        for _ in 0..1_400 {
+        for _ in 0..1_600 {
             ration.spend(45_000, 500, start);
         }
         let wait = ration.wait(start);
@@ -107,7 +109,7 @@ mod tests {
         let start = Instant::now();
         let mut ration = Ration::new(1, start);
         for _ in 0..1_000 {
-            ration.spend(150_000, 80_000, start);
+            ration.spend(640_000, 80_000, start);
         }
         assert_eq!(ration.wait(start), Duration::ZERO);
     }

@@ -178,6 +178,7 @@ impl Committer {
             );
         }
         self.next_sequence = self.next_sequence.max(loaded.next_sequence);
+        let published = self.next_sequence - 1;
         self.log_records = loaded.log_records;
         self.log_samples = loaded.heads.samples() as u64;
         self.liveness.clear();
@@ -190,6 +191,7 @@ impl Committer {
         };
         let before = self.shared.replace_engine(engine, found);
         drop(before);
+        self.shared.spool.note_published(published);
         self.measure(&self.shared.live.lock());
         self.shared.registrations.send_modify(|count| *count += 1);
     }

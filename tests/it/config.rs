@@ -733,6 +733,7 @@ fn title(section: &str) -> &'static str {
         "" => "Above all sections",
         "http" => "The HTTP server",
         "storage" => "The database file",
+        "forward" => "Samples sent on to another system",
         "ingest" => "Metrics of remote write and OTLP",
         "query" => "Queries of PromQL",
         "traces" => "Traces",

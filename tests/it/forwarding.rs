@@ -9,8 +9,8 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
 use longwatch::{
-    ingest::{AgentRule, RemoteWriteVersion, parse_remote_write, unsnappy},
-    model::Limits,
+    ingest::{AgentRule, RemoteWriteVersion, SeriesCache, parse_remote_write, unsnappy},
+    model::{Batch, Limits, Row, SeriesKey},
 };
 use serde_json::{Value, json};
 
@@ -18,29 +18,60 @@ use crate::server::{Answer, QUIET, Server, command, now_ms, run};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a receiver was sent, and what it answers next; 204 when nothing is planned.
+/// What a receiver was sent, and what it answers next; when nothing is planned, what it should.
 #[derive(Clone, Debug, Default)]
 struct Told {
     answers: Arc<Mutex<VecDeque<u16>>>,
     /// Answered with 204: series with value, in order of arrival.
     taken: Arc<Mutex<Vec<(String, f64)>>>,
     headers: Arc<Mutex<Vec<HeaderMap>>>,
-    requests: Arc<Mutex<usize>>,
+}
+
+/// A value of `steps` that the receiver refuses.
+const REFUSED: f64 = 3.0;
+
+fn key_of(batch: &Batch, row: &Row) -> SeriesKey {
+    SeriesKey::from_bytes(batch.key(row)).unwrap()
 }
 
 async fn take(State(told): State<Told>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    *told.requests.lock().unwrap() += 1;
-    let planned = told.answers.lock().unwrap().pop_front().unwrap_or(204);
-    if planned != 204 {
+    let planned = told.answers.lock().unwrap().pop_front();
+    if let Some(planned) = planned {
         return StatusCode::from_u16(planned).unwrap();
     }
-    told.headers.lock().unwrap().push(headers);
     let body = unsnappy(&body, 1 << 20).unwrap();
     let (rule, limits) = (AgentRule::default(), Limits::default());
-    let received = parse_remote_write(RemoteWriteVersion::V1, &body, &rule, &limits).unwrap();
+    let received = parse_remote_write(
+        RemoteWriteVersion::V1,
+        &body,
+        &rule,
+        &limits,
+        &SeriesCache::default(),
+    )
+    .unwrap();
+    let steps = received
+        .parts
+        .iter()
+        .filter(|(agent, _)| agent.as_str() == "worker-1");
+    let steps: Vec<f64> = steps
+        .flat_map(|(_, batch)| {
+            batch
+                .rows()
+                .iter()
+                .filter(|row| key_of(batch, row).name() == "steps")
+        })
+        .map(|row| row.value)
+        .collect();
+    if steps.contains(&REFUSED) {
+        return StatusCode::BAD_REQUEST;
+    }
+    if steps.len() > 2 {
+        return StatusCode::PAYLOAD_TOO_LARGE;
+    }
+    told.headers.lock().unwrap().push(headers);
     for (agent, batch) in received.parts {
         for row in batch.rows() {
-            let key = longwatch::model::SeriesKey::from_bytes(batch.key(row)).unwrap();
+            let key = key_of(&batch, row);
             let labels: Vec<String> = key.labels().map(|(n, v)| format!("{n}={v}")).collect();
             let series = format!("{agent} {}{{{}}}", key.name(), labels.join(","));
             told.taken.lock().unwrap().push((series, row.value));
@@ -103,17 +134,11 @@ async fn samples_arrive_in_order_whatever_the_receiver_answers() {
     let (steps, _) = series.iter().find(|(s, _)| s.contains("steps")).unwrap();
     assert_eq!(
         steps,
-        "worker-1 steps{agent_id=worker-1,job=longwatch,vm=one}"
+        "worker-1 steps{agent_id=worker-1,job=multi-agent-system,vm=one}"
     );
 
     // What is refused for what it is is dropped and counted, and what follows still comes.
-    told.answers.lock().unwrap().extend([400]);
-    let before = *told.requests.lock().unwrap();
-    push(&server, 3.0).await;
-    until("a refusal", async || {
-        *told.requests.lock().unwrap() > before
-    })
-    .await;
+    push(&server, REFUSED).await;
     push(&server, 4.0).await;
     until("the next", async || values(&told) == [1.0, 2.0, 4.0]).await;
     let metrics = server.get("/metrics").await.text();
@@ -121,14 +146,14 @@ async fn samples_arrive_in_order_whatever_the_receiver_answers() {
     assert!(metrics.contains(dropped), "{metrics}");
 
     // A request that is too large is sent in halves.
-    told.answers.lock().unwrap().extend([413]);
     let time = now_ms();
     let metrics: Vec<Value> = (5..9)
-        .map(|i| json!({ "name": "steps", "value": i, "timestamp": time + i, "type": "counter" }))
+        .map(|i| json!({ "name": "steps", "value": i, "timestamp": (time + i) as f64 / 1e3, "type": "counter" }))
         .collect();
     server.push("worker-1", &json!(metrics)).await;
     let all = [1.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.0];
-    until("the halves", async || values(&told) == all).await;
+    until("the halves", async || values(&told).len() == all.len()).await;
+    assert_eq!(values(&told), all);
 
     // While it is away samples wait in the file, also through a checkpoint and a kill.
     told.answers.lock().unwrap().extend([503; 1000]);
@@ -246,6 +271,8 @@ async fn an_agent_loses_and_doubles_nothing() {
         refused.err
     );
     // The host has a report like any other.
-    let report = server.get_json("/api/v1/reports/performance?hours=1").await;
+    let report = server
+        .get_json("/api/v1/reports/performance?agent_id=vm-2&window=1h")
+        .await;
     assert!(report.to_string().contains("memory"), "{report}");
 }

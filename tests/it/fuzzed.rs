@@ -108,7 +108,7 @@ fn seeds_are_good_documents() {
         codec::{Block, WalRecord, values},
         config::{TargetLimits, parse_rules, parse_targets},
         ingest::{
-            AgentRule, RemoteWriteVersion, SpanLimits, decompress, parse_otlp_json,
+            AgentRule, RemoteWriteVersion, SeriesCache, SpanLimits, decompress, parse_otlp_json,
             parse_otlp_metrics_json, parse_otlp_metrics_protobuf, parse_otlp_protobuf, parse_push,
             parse_remote_write, parse_scrape, parse_zipkin,
         },
@@ -163,6 +163,7 @@ fn seeds_are_good_documents() {
             &seed("remote_write"),
             &rule,
             &limits,
+            &SeriesCache::default(),
         )
         .map_err(|error| error.to_string()),
         parse_otlp_metrics_json(&seed("otlp_metrics_json"), &rule, &limits)

@@ -21,10 +21,10 @@ use longwatch::{
     config::{Origin, TargetLimits, parse_rules, parse_targets},
     ingest::{
         Accumulator, AgentRule, BodyError, Parsed, ROW_ERRORS_MAX, Received, ReceivedMetrics,
-        RemoteWriteVersion, SPAN_ERRORS_MAX, SpanLimits, decompress, parse_jaeger_json,
-        parse_otlp_json, parse_otlp_metrics_json, parse_otlp_metrics_protobuf, parse_otlp_protobuf,
-        parse_push, parse_remote_write, parse_scrape, parse_zipkin, resolve_agents, to_jaeger_json,
-        to_otlp_json, to_otlp_protobuf, unsnappy,
+        RemoteWriteVersion, SPAN_ERRORS_MAX, SeriesCache, SpanLimits, decompress,
+        parse_jaeger_json, parse_otlp_json, parse_otlp_metrics_json, parse_otlp_metrics_protobuf,
+        parse_otlp_protobuf, parse_push, parse_remote_write, parse_scrape, parse_zipkin,
+        resolve_agents, to_jaeger_json, to_otlp_json, to_otlp_protobuf, unsnappy,
     },
     model::{
         AgentId, AgentNo, Limits, Matcher, ReadError, SeriesKey, SeriesNo, Span, Timestamp, Visit,
@@ -328,7 +328,12 @@ pub(crate) fn span_blocks(plain: &[u8]) {
 pub(crate) fn remote_write(body: &[u8]) {
     let _ = unsnappy(body, 1 << 20);
     for version in [RemoteWriteVersion::V1, RemoteWriteVersion::V2] {
-        let read = parse_remote_write(version, body, &AgentRule::default(), &Limits::default());
+        let (rule, limits) = (AgentRule::default(), Limits::default());
+        let cache = SeriesCache::default();
+        let read = parse_remote_write(version, body, &rule, &limits, &cache);
+        // What was learnt of series changes nothing.
+        let again = parse_remote_write(version, body, &rule, &limits, &cache);
+        assert_eq!(format!("{read:?}"), format!("{again:?}"));
         if let Ok(received) = read {
             check_metrics(&received);
         }

@@ -11,8 +11,7 @@ use crate::{
     store::{Append, Appended, Urgency, WriteError},
 };
 
-/// Makes what was received durable; what is refused on the way is counted in `received`. Tells whether a token that is
-/// bound to one agent tried to write as another.
+/// Makes what was received durable; what is refused on the way is counted in `received`.
 ///
 /// # Errors
 /// A problem: some of the samples may be durable all the same, and sending them again does no harm.
@@ -20,15 +19,13 @@ pub(super) async fn record(
     edge: &Arc<Edge>,
     bound: &BoundAgent,
     received: &mut ReceivedMetrics,
-) -> Result<bool, Problem> {
-    let mut is_others = false;
+) -> Result<(), Problem> {
     let parts = std::mem::take(&mut received.parts);
     let mut appends = Vec::with_capacity(parts.len());
     for (agent, batch) in parts {
         if bound.allows(&agent) {
             appends.push(noted(edge, agent, batch));
         } else {
-            is_others = true;
             let why = format!("this token may not write as agent `{agent}`");
             refuse_all(received, &agent, batch.len(), &why);
         }
@@ -47,7 +44,7 @@ pub(super) async fn record(
             Err(error) => failed = Some(error),
         }
     }
-    failed.map_or(Ok(is_others), |error| Err(error.into()))
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn refuse_all(received: &mut ReceivedMetrics, agent: &AgentId, rows: usize, why: &str) {

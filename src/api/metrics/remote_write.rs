@@ -2,7 +2,10 @@
 //!
 //! Source: Prometheus Remote-Write Specifications 1.0 and 2.0.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use axum::{
     extract::{FromRequest, Request, State},
@@ -17,7 +20,7 @@ use crate::{
         BadRemoteWrite, BadSnappy, REMOTE_WRITE_BYTES_MAX, ReceivedMetrics, RemoteWriteVersion,
         parse_remote_write, unsnappy,
     },
-    model::{AgentId, Batch, History, MetricMetadata},
+    model::{AgentId, Batch, History, MetricMetadata, SeriesKey},
 };
 
 /// Headers of version 2 that say what was written.
@@ -39,11 +42,13 @@ pub(in crate::api) async fn write(
     let payload = Payload::from_request(request, &edge).await?;
     let rule = Arc::clone(&edge.settings.agent_rule);
     let limits = edge.context.limits.clone();
+    let cache = Arc::clone(&edge.named_series);
     let mut received = payload
         .sent(move |packed| {
             let body = unsnappy(packed, REMOTE_WRITE_BYTES_MAX)
                 .map_err(|why| Problem::new(status_of(&why), why.to_string()))?;
-            parse_remote_write(version, &body, &rule, &limits).map_err(|error| refused(&error))
+            parse_remote_write(version, &body, &rule, &limits, &cache)
+                .map_err(|error| refused(&error))
         })
         .await?;
     let metrics = &edge.context.metrics;
@@ -52,17 +57,13 @@ pub(in crate::api) async fn write(
         metrics.reject("malformed", received.rejected);
     }
     describe(&edge, &bound, &mut received).await?;
-    let is_others = record(&edge, &bound, &mut received).await?;
+    record(&edge, &bound, &mut received).await?;
     let mut response = if received.rejected == 0 {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        // Never to be sent again: what is wrong with these samples will not change.
-        let status = if is_others {
-            StatusCode::FORBIDDEN
-        } else {
-            StatusCode::BAD_REQUEST
-        };
-        Problem::new(status, received.message()).into_response()
+        // Never to be sent again: what is wrong with these samples will not change. Nor will whose they are: 403 would
+        // have senders wait for better credentials.
+        Problem::new(StatusCode::BAD_REQUEST, received.message()).into_response()
     };
     let written = [received.samples, received.histograms, 0];
     for (name, count) in WRITTEN.into_iter().zip(written) {
@@ -133,6 +134,7 @@ async fn describe(
     if metadata.is_empty() {
         return Ok(());
     }
+    let metadata = describe_parts(&mut received.parts, metadata);
     let bound = bound.clone();
     let told = edge
         .read(move |view| Ok(owners(&*view, &bound, metadata)))
@@ -148,6 +150,36 @@ async fn describe(
         received.parts.push((agent, batch));
     }
     Ok(())
+}
+
+/// Gives metadata to the agents whose series of such a metric are in the same body; returns what nobody there has.
+fn describe_parts(
+    parts: &mut [(AgentId, Batch)],
+    metadata: Vec<MetricMetadata>,
+) -> Vec<MetricMetadata> {
+    let wanted: HashMap<String, MetricMetadata> = metadata
+        .into_iter()
+        .map(|told| (told.name.clone(), told))
+        .collect();
+    let mut found: HashSet<&str> = HashSet::new();
+    for (_, batch) in parts {
+        let mut of_part: HashSet<&str> = HashSet::new();
+        for row in batch.rows() {
+            let key = SeriesKey::from_bytes(batch.key(row));
+            let Some(key) = key else { continue };
+            let name = key.name();
+            let family = PARTS.iter().find_map(|part| name.strip_suffix(part));
+            let names = [Some(name), family].into_iter().flatten();
+            of_part.extend(names.filter_map(|name| Some(wanted.get_key_value(name)?.0.as_str())));
+        }
+        let told = of_part.iter().filter_map(|name| wanted.get(*name));
+        batch.metadata.extend(told.cloned());
+        found.extend(of_part);
+    }
+    let left = wanted
+        .values()
+        .filter(|told| !found.contains(told.name.as_str()));
+    left.cloned().collect()
 }
 
 fn owners(

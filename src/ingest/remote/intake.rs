@@ -5,6 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use super::{
     agent_rule::AgentRule,
     received::{CompoundPoint, DeltaHistogram, Deltas, ReceivedMetrics},
+    series_cache::Known,
 };
 use crate::{
     ingest::{SAMPLES_PER_BODY_MAX, shown::Shown},
@@ -160,6 +161,11 @@ impl<'l> Intake<'l> {
             Some(agent) => agent.clone_into(&mut self.agent),
             None => self.rule.write_id(labels, &mut self.agent),
         }
+        self.place(None)
+    }
+
+    /// The place of the agent whose id was written last; `known` is that agent, where it is at hand.
+    fn place(&mut self, known: Option<&AgentId>) -> Result<usize, String> {
         let last = self.parts.get(self.last);
         if last.is_some_and(|part| part.agent.as_str() == self.agent) {
             return Ok(self.last);
@@ -174,10 +180,13 @@ impl<'l> Intake<'l> {
                 self.limits.agents_total
             ));
         }
-        let agent = AgentId::new(&self.agent).map_err(|error| {
-            let text = Shown(&self.agent);
-            format!("its labels name the agent {text}: {error}")
-        })?;
+        let agent = match known {
+            Some(agent) => agent.clone(),
+            None => AgentId::new(&self.agent).map_err(|error| {
+                let text = Shown(&self.agent);
+                format!("its labels name the agent {text}: {error}")
+            })?,
+        };
         self.last = self.parts.len();
         self.places.insert(self.agent.as_str().into(), self.last);
         self.parts.push(Part {
@@ -217,6 +226,45 @@ impl<'l> Intake<'l> {
             part.deltas.starts.push(start);
         }
         Ok(self.spend(bytes)?)
+    }
+
+    /// Adds totals of a series that is known by its labels.
+    pub(super) fn push_known(
+        &mut self,
+        known: &Known,
+        samples: &[(Timestamp, f64)],
+    ) -> Result<(), TooMuch> {
+        known.agent.as_str().clone_into(&mut self.agent);
+        let place = self.place(Some(&known.agent));
+        let Ok(place) = place else {
+            // More agents than there may be: the first body that named this one had room for it.
+            let count = samples.len() as u64;
+            self.received
+                .reject(count, || place.err().unwrap_or_default());
+            return Ok(());
+        };
+        for (time, value) in samples {
+            self.count_row()?;
+            let Some(part) = self.parts.get_mut(place) else {
+                continue;
+            };
+            let before = part.batch.key_bytes();
+            part.batch.push_key(&known.key, *time, *value);
+            let bytes = part.batch.key_bytes() - before;
+            self.spend(bytes)?;
+            self.received.samples += 1;
+        }
+        Ok(())
+    }
+
+    /// What is known of the series whose row was added last.
+    pub(super) fn last_of(&self, series: Series<'_>) -> Option<Known> {
+        let part = self.parts.get(series.part)?;
+        let key = part.batch.key(part.batch.rows().last()?);
+        Some(Known {
+            agent: part.agent.clone(),
+            key: key.into(),
+        })
     }
 
     /// Rows that the batch of a series' agent has so far.

@@ -10,6 +10,7 @@ use super::{
     intake::{Intake, Refusal, Series, Temporality, TooMuch, check_time, shown_series},
     native_histogram::{NativeHistogram, native_histogram},
     received::ReceivedMetrics,
+    series_cache::SeriesCache,
     wire::{Damage, Message},
     write_v1, write_v2,
 };
@@ -53,6 +54,7 @@ impl From<TooMuch> for BadRemoteWrite {
 }
 
 /// Reads a body, decompressed already (see [`super::unsnappy`]). Native histograms become the series of classic ones.
+/// `cache` is one that was never used with another rule or other limits.
 ///
 /// # Errors
 /// [`BadRemoteWrite`]; of such a body nothing is taken.
@@ -61,10 +63,11 @@ pub fn parse_remote_write(
     body: &[u8],
     rule: &AgentRule,
     limits: &Limits,
+    cache: &SeriesCache,
 ) -> Result<ReceivedMetrics, BadRemoteWrite> {
     let mut intake = Intake::new(rule, limits);
     match version {
-        RemoteWriteVersion::V1 => write_v1::read(Message::new(body), &mut intake)?,
+        RemoteWriteVersion::V1 => write_v1::read(Message::new(body), &mut intake, cache)?,
         RemoteWriteVersion::V2 => write_v2::read(Message::new(body), &mut intake)?,
     }
     Ok(intake.finish())
@@ -221,7 +224,7 @@ fn take_histogram(
 }
 
 /// A `Sample`. The bits of the value stay as they are: one `NaN` is the stale marker.
-fn sample(mut message: Message<'_>) -> Result<(Timestamp, f64), Damage> {
+pub(super) fn sample(mut message: Message<'_>) -> Result<(Timestamp, f64), Damage> {
     let (mut time, mut value) = (0, 0.0);
     while let Some(field) = message.field()? {
         match field.number {

@@ -60,6 +60,18 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
+    /// The bytes of all fields of a number that it begins with, and the message behind them.
+    #[inline]
+    pub(super) fn split_leading(mut self, number: u32) -> Result<(&'a [u8], Self), Damage> {
+        let begin = self.next;
+        loop {
+            let before = self;
+            if self.field()?.is_none_or(|field| field.number != number) {
+                return Ok((&self.bytes[begin..before.next], before));
+            }
+        }
+    }
+
     /// The next field, or none at the end.
     #[inline]
     pub(super) fn field(&mut self) -> Result<Option<Field<'a>>, Damage> {

@@ -2,11 +2,15 @@
 //! <https://github.com/prometheus/prometheus/blob/main/prompb/remote.proto>
 
 use super::{
-    intake::Intake,
-    remote_write::{BadRemoteWrite, Labels, Numbers, take_series},
+    intake::{Intake, check_time},
+    remote_write::{BadRemoteWrite, Labels, Numbers, sample, take_series},
+    series_cache::SeriesCache,
     wire::{Damage, Message},
 };
-use crate::model::{Limits, MetricKind, MetricMetadata};
+use crate::model::{Limits, MetricKind, MetricMetadata, Timestamp};
+
+/// Number of the field of labels.
+const LABELS: u32 = 1;
 
 const NUMBERS: Numbers = Numbers {
     samples: 2,
@@ -18,15 +22,32 @@ const NUMBERS: Numbers = Numbers {
 pub(super) fn read(
     mut request: Message<'_>,
     intake: &mut Intake<'_>,
+    cache: &SeriesCache,
 ) -> Result<(), BadRemoteWrite> {
     let mut labels = Labels::default();
+    let (mut samples, mut learnt) = (Vec::new(), Vec::new());
+    let known = cache.read();
     while let Some(field) = request.field()? {
         match field.number {
             1 => {
                 let series = field.message()?;
+                let (named, rest) = series.split_leading(LABELS)?;
+                let is_plain = plain_samples(rest, &mut samples)?;
+                if is_plain && let Some(known) = known.get(named) {
+                    intake.push_known(known, &samples)?;
+                    continue;
+                }
                 labels.clear();
                 read_labels(series, &mut labels, intake.limits)?;
-                take_series(intake, &mut labels, series, &NUMBERS)?;
+                let before = intake.received.samples;
+                let taken = take_series(intake, &mut labels, series, &NUMBERS)?;
+                let are_taken = intake.received.samples - before == samples.len() as u64;
+                if is_plain
+                    && are_taken
+                    && let Some(known) = taken.and_then(|series| intake.last_of(series))
+                {
+                    learnt.push((named.into(), known));
+                }
             }
             3 => {
                 let metadata = metadata(field.message()?)?;
@@ -39,7 +60,28 @@ pub(super) fn read(
             _ => {}
         }
     }
+    drop(known);
+    cache.learn(learnt);
     Ok(())
+}
+
+/// Reads what follows the labels of a series; whether it is samples alone, of times that can be held, and at least one.
+fn plain_samples(
+    mut rest: Message<'_>,
+    samples: &mut Vec<(Timestamp, f64)>,
+) -> Result<bool, Damage> {
+    samples.clear();
+    let mut is_plain = true;
+    while let Some(field) = rest.field()? {
+        if field.number != NUMBERS.samples {
+            is_plain &= field.number > NUMBERS.histograms;
+            continue;
+        }
+        let sample = sample(field.message()?)?;
+        is_plain &= check_time(sample.0).is_ok();
+        samples.push(sample);
+    }
+    Ok(is_plain && !samples.is_empty())
 }
 
 fn read_labels<'a>(
@@ -48,7 +90,7 @@ fn read_labels<'a>(
     limits: &Limits,
 ) -> Result<(), Damage> {
     while let Some(field) = series.field()? {
-        if field.number != 1 {
+        if field.number != LABELS {
             continue;
         }
         let mut label = field.message()?;

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     ingest::remote::{
-        AgentRule, BadRemoteWrite, ReceivedMetrics, RemoteWriteVersion, parse_remote_write,
+        AgentRule, BadRemoteWrite, ReceivedMetrics, RemoteWriteVersion, SeriesCache,
+        parse_remote_write,
     },
     model::{Limits, MetricKind, STALE_MARKER},
 };
@@ -21,7 +22,13 @@ pub(super) fn parse(
     version: RemoteWriteVersion,
     body: &[u8],
 ) -> Result<ReceivedMetrics, BadRemoteWrite> {
-    parse_remote_write(version, body, &AgentRule::default(), &Limits::default())
+    let (rule, limits) = (AgentRule::default(), Limits::default());
+    let cache = SeriesCache::default();
+    let fresh = parse_remote_write(version, body, &rule, &limits, &cache);
+    // What was learnt changes nothing.
+    let again = parse_remote_write(version, body, &rule, &limits, &cache);
+    assert_eq!(format!("{fresh:?}"), format!("{again:?}"));
+    fresh
 }
 
 fn v1(timeseries: Vec<TimeSeries>) -> ReceivedMetrics {
