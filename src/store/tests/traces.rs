@@ -449,6 +449,28 @@ fn a_block_without_what_is_wanted_is_not_decoded() {
     check();
 }
 
+/// Adding a trace up takes a look at every hour of the file, and nearly all of a block's traces are older than the page.
+#[test]
+fn traces_that_cannot_come_onto_the_page_are_not_added_up() {
+    let store = open(&SimulatedDisk::default(), Settings::default());
+    let spans = (1..=500).map(|id| span(id.into(), id, 0, -9_000 + id as i64, 10));
+    append(&store, spans.collect());
+    let check = || {
+        let (page, work) = store
+            .shared
+            .moment()
+            .search(&query(SpanFilter::default(), 20))
+            .unwrap();
+        let newest: Vec<u128> = page.traces.iter().map(|t| t.trace_id.as_u128()).collect();
+        assert_eq!(newest, (481..=500).rev().collect::<Vec<_>>());
+        // One more says that there is another page.
+        assert_eq!((work.decoded, work.summed), (1, 21));
+    };
+    check();
+    store.checkpoint_blocking().unwrap();
+    check();
+}
+
 #[test]
 fn operations_are_known_as_long_as_their_traces() {
     let disk = SimulatedDisk::default();

@@ -55,6 +55,7 @@ impl TraceHistory for Moment {
         tracing::debug!(
             work.opened,
             work.decoded,
+            work.summed,
             "blocks of spans looked at in a search"
         );
         Ok(page)

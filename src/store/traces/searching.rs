@@ -36,12 +36,15 @@ pub(in crate::store) struct SearchWork {
     pub(in crate::store) opened: u64,
     /// Those of them whose spans were decoded.
     pub(in crate::store) decoded: u64,
+    /// Traces whose parts were looked up and added up.
+    pub(in crate::store) summed: u64,
 }
 
-/// Traces of the spans of a piece that fit.
+/// Spans of a piece that fit.
 #[derive(Default)]
 struct Fitting {
-    ids: Vec<TraceId>,
+    /// The trace and the start of each, the latest first.
+    spans: Vec<(i64, TraceId)>,
     work: SearchWork,
 }
 
@@ -184,7 +187,8 @@ impl Moment {
             self.candidates_of_hour(hour, filter, &terms, agent)
         })?);
         for (_, candidate) in candidates {
-            ids.extend(self.fitting(&candidate, filter)?.ids);
+            let fitting = self.fitting(&candidate, filter)?.spans.into_iter();
+            ids.extend(fitting.map(|(_, id)| id));
         }
         Ok(Some(ids))
     }
@@ -235,11 +239,11 @@ impl Moment {
         Ok(candidates)
     }
 
-    /// Traces of the spans of a piece that fit.
+    /// Spans of a piece that fit.
     fn fitting(&self, piece: &Candidate<'_>, filter: &SpanFilter) -> Result<Fitting, ReadError> {
         match piece {
             Candidate::Open(span) => Ok(Fitting {
-                ids: ids_that_fit(std::slice::from_ref(*span), filter),
+                spans: those_that_fit(std::slice::from_ref(*span), filter),
                 work: SearchWork::default(),
             }),
             Candidate::Head(head) => {
@@ -265,39 +269,23 @@ impl Moment {
         let from_ns = nanoseconds(query.window.from);
         let mut left = candidates;
         let mut at_once = cores();
-        while !left.is_empty() {
-            let (pieces, rest) = left.split_at(at_once.min(left.len()));
-            left = rest;
+        loop {
             // A trace begins before its spans: nothing of the window is left either.
-            let is_over = |latest: i64, found: &Found| {
-                latest < from_ns || found.bar().is_some_and(|bar| bar > latest)
-            };
-            if pieces
-                .first()
-                .is_some_and(|(latest, _)| is_over(*latest, found))
-            {
-                break;
+            let first_that_counts = found.bar().map_or(from_ns, |bar| bar.max(from_ns));
+            let count = left.partition_point(|(latest, _)| *latest >= first_that_counts);
+            let (pieces, rest) = left.split_at(count.min(at_once));
+            if pieces.is_empty() {
+                return Ok(());
             }
+            left = rest;
             // Opening takes most of the time; what is found is looked at in order.
             let fitting = on_all_cores(pieces, |(_, piece)| self.fitting(piece, &query.filter));
             let seen = found.seen.len();
-            for ((latest, _), fitting) in pieces.iter().zip(fitting) {
+            for fitting in fitting {
                 let fitting = fitting?;
                 found.work.opened += fitting.work.opened;
                 found.work.decoded += fitting.work.decoded;
-                if is_over(*latest, found) {
-                    break;
-                }
-                for id in fitting.ids {
-                    if !found.seen.insert(id) {
-                        continue;
-                    }
-                    if let Some(summary) = self.summary(id, flushed)?
-                        && is_asked(&summary, query)
-                    {
-                        found.add(summary);
-                    }
-                }
+                self.take(fitting, query, flushed, found)?;
             }
             // Where nothing is found little is opened in vain, and beginning a round costs more than a look at a block.
             at_once = if found.seen.len() == seen {
@@ -306,11 +294,36 @@ impl Moment {
                 cores()
             };
         }
+    }
+
+    /// Adds the traces of spans that fit, but for those that cannot count any more.
+    fn take(
+        &self,
+        fitting: Fitting,
+        query: &TraceQuery,
+        flushed: u64,
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
+        for (start_ns, id) in fitting.spans {
+            // A trace begins no later than its spans, so those that are left are of older ones.
+            if found.bar().is_some_and(|bar| bar > start_ns) {
+                break;
+            }
+            if !found.seen.insert(id) {
+                continue;
+            }
+            found.work.summed += 1;
+            if let Some(summary) = self.summary(id, flushed)?
+                && is_asked(&summary, query)
+            {
+                found.add(summary);
+            }
+        }
         Ok(())
     }
 }
 
-/// Traces of the spans of a block that fit. Spans are decoded only where the block's columns do not say that none fits.
+/// Spans of a block that fit. They are decoded only where the block's columns do not say that none does.
 fn fitting_in(body: &[u8], agent: &AgentId, filter: &SpanFilter) -> Result<Fitting, ReadError> {
     let damaged = |e: Corrupt| ReadError::Damaged(e.to_string());
     let block = SpanBlock::open(body).map_err(damaged)?;
@@ -319,16 +332,16 @@ fn fitting_in(body: &[u8], agent: &AgentId, filter: &SpanFilter) -> Result<Fitti
     fitting.work.opened = 1;
     if may_fit {
         fitting.work.decoded = 1;
-        fitting.ids = ids_that_fit(&block.spans(agent).map_err(damaged)?, filter);
+        fitting.spans = those_that_fit(&block.spans(agent).map_err(damaged)?, filter);
     }
     Ok(fitting)
 }
 
-fn ids_that_fit(spans: &[Span], filter: &SpanFilter) -> Vec<TraceId> {
+fn those_that_fit(spans: &[Span], filter: &SpanFilter) -> Vec<(i64, TraceId)> {
     let fitting = spans.iter().filter(|span| filter.fits(span));
-    let mut ids: Vec<TraceId> = fitting.map(|span| span.trace_id).collect();
-    ids.dedup();
-    ids
+    let mut fitting: Vec<_> = fitting.map(|span| (span.start_ns, span.trace_id)).collect();
+    fitting.sort_unstable_by(|a, b| b.cmp(a));
+    fitting
 }
 
 fn cores() -> usize {
