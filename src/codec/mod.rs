@@ -42,7 +42,7 @@ pub use record::{
     encode_policy,
 };
 pub use spans::{
-    BlockRef, FilterTerms, SpanHeader, Terms, TraceEntry, TracePart, decode_spans, encode_spans,
-    terms_of_filter,
+    BlockRef, FilterTerms, SpanBlock, SpanHeader, Terms, TraceEntry, TracePart, decode_spans,
+    encode_spans, terms_of_filter,
 };
 pub use wal::{WalError, WalRecord, WalRow, WalSpans, WalWriter};

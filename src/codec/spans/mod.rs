@@ -3,6 +3,7 @@
 
 mod entry;
 mod header;
+mod opened;
 mod reader;
 mod terms;
 mod writer;
@@ -12,6 +13,7 @@ mod tests;
 
 pub use entry::{BlockRef, TraceEntry, TracePart};
 pub use header::SpanHeader;
+pub use opened::SpanBlock;
 pub use reader::decode_spans;
 pub use terms::{FilterTerms, Terms, terms_of_filter};
 pub use writer::encode_spans;

@@ -1,10 +1,10 @@
 //! Reads a block of spans; the layout is drawn in `migrations/FORMAT.md`.
 
-use std::{io::Read, sync::Arc};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Column, DEPTH_MAX, PLAIN_BYTES_MAX, flag, header::checked, realm, tag};
+use super::{Column, DEPTH_MAX, flag, opened::SpanBlock, realm, tag};
 use crate::{
     codec::{Corrupt, varint},
     model::{
@@ -14,7 +14,8 @@ use crate::{
 };
 
 const CUT_OFF: Corrupt = Corrupt::new("a block of spans is cut off");
-const NO_STRING: Corrupt = Corrupt::new("a block of spans names a string that it does not have");
+pub(super) const NO_STRING: Corrupt =
+    Corrupt::new("a block of spans names a string that it does not have");
 const BAD_ID: Corrupt = Corrupt::new("a block of spans has an id of zero");
 
 /// Reads the spans of a block of `agent`, in the order written.
@@ -22,39 +23,16 @@ const BAD_ID: Corrupt = Corrupt::new("a block of spans has an id of zero");
 /// # Errors
 /// The bytes are damaged, or written by a newer longwatch.
 pub fn decode_spans(body: &[u8], agent: &AgentId) -> Result<Vec<Span>, Corrupt> {
-    let mut rest = checked(body)?;
-    let length = varint::take_u64(&mut rest)?;
-    if length > PLAIN_BYTES_MAX {
-        return Err(Corrupt::new("a block of spans is too long"));
-    }
-    let bad = |_| Corrupt::new("a block of spans cannot be decompressed");
-    let mut plain = Vec::with_capacity((length as usize).min(rest.len().saturating_mul(64)));
-    let decoder = zstd::stream::read::Decoder::with_buffer(rest).map_err(bad)?;
-    decoder
-        .take(length + 1)
-        .read_to_end(&mut plain)
-        .map_err(bad)?;
-    if plain.len() as u64 != length {
-        return Err(Corrupt::new(
-            "a block of spans has another length than it says",
-        ));
-    }
-    let mut rest = plain.as_slice();
-    let count = varint::take_u64(&mut rest)?;
-    let mut columns = [&[][..]; Column::COUNT];
-    for column in &mut columns {
-        *column = varint::take_bytes(&mut rest)?;
-    }
-    if !rest.is_empty() {
-        return Err(Corrupt::new("a block of spans has bytes left over"));
-    }
-    // Each span takes 8 bytes there.
-    if columns[Column::SpanIds as usize].len() as u64 != count.saturating_mul(8) {
-        return Err(Corrupt::new(
-            "a block of spans has another number of spans than it says",
-        ));
-    }
-    let mut reader = Reader::new(&columns, agent)?;
+    SpanBlock::open(body)?.spans(agent)
+}
+
+/// Reads so many spans from the columns of a block.
+pub(super) fn read_spans(
+    columns: &[&[u8]; Column::COUNT],
+    count: u64,
+    agent: &AgentId,
+) -> Result<Vec<Span>, Corrupt> {
+    let mut reader = Reader::new(columns, agent)?;
     let mut spans: Vec<Span> = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let span = reader.span(&spans)?;
@@ -108,9 +86,7 @@ impl<'a> Reader<'a> {
     fn read_strings(&mut self) -> Result<(), Corrupt> {
         let column = &mut self.columns[Column::Strings as usize];
         while !column.is_empty() {
-            let text = str::from_utf8(varint::take_bytes(column)?)
-                .map_err(|_| Corrupt::new("a block of spans has a string that is no UTF-8"))?;
-            self.strings.push(text.into());
+            self.strings.push(text(varint::take_bytes(column)?)?.into());
         }
         Ok(())
     }
@@ -335,7 +311,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn take_byte(rest: &mut &[u8]) -> Result<u8, Corrupt> {
+/// A string of a block.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Corrupt> {
+    str::from_utf8(bytes)
+        .map_err(|_| Corrupt::new("a block of spans has a string that is no UTF-8"))
+}
+
+pub(super) fn take_byte(rest: &mut &[u8]) -> Result<u8, Corrupt> {
     let (byte, after) = rest.split_first().ok_or(CUT_OFF)?;
     *rest = after;
     Ok(*byte)

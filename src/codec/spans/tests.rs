@@ -3,6 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::varint;
 use crate::model::{
     AgentId, AgentNo, AgentOrigin, AttributeValue, Attributes, Resource, Scope, Span, SpanEvent,
     SpanFilter, SpanId, SpanKind, SpanLink, SpanStatus, TokenUsage, TraceId,
@@ -227,6 +228,78 @@ fn a_header_says_what_cannot_be_there() {
     }));
 }
 
+/// Asks about every column that is looked at before spans are decoded.
+fn filter() -> SpanFilter {
+    SpanFilter {
+        status: Some("gone".into()),
+        min_duration_ns: Some(1),
+        max_duration_ns: Some(i64::MAX - 1),
+        ..SpanFilter::default()
+    }
+}
+
+#[test]
+fn columns_say_what_cannot_be_there() {
+    let mut spans: Vec<Span> = (0..100).map(typical).collect();
+    spans[7].status = SpanStatus::Error;
+    spans[7].status_message = "Timeout after 42 ms".into();
+    spans[9].status = SpanStatus::Other("gone".into());
+    let ratio = AttributeValue::Float(0.5);
+    spans[9].attributes.set("ratio", ratio);
+    spans[9]
+        .attributes
+        .set("is_cached", AttributeValue::Bool(true));
+    let (_, body) = encode_spans(&spans.iter().collect::<Vec<_>>(), 1);
+    let block = SpanBlock::open(&body).unwrap();
+    assert_eq!(block.spans(&agent()).unwrap(), spans);
+    let asks = |filter: SpanFilter| block.may_fit(&filter, &agent()).unwrap();
+    let attribute = |key: &str, value: &str| {
+        asks(SpanFilter {
+            attributes: vec![(key.into(), value.into())],
+            ..SpanFilter::default()
+        })
+    };
+    assert!(attribute("server.address", "api.openai.com"));
+    assert!(attribute("http.response.status_code", "200"));
+    assert!(attribute("is_cached", "true") && attribute("ratio", "0.5"));
+    assert!(attribute("span.kind", "client") && attribute("error", "true"));
+    // Both are there, each with another key.
+    assert!(!attribute("server.address", "openai"));
+    assert!(!attribute("http.response.status_code", "gpt-4o"));
+    assert!(!attribute("http.response.status_code", "404"));
+    assert!(!attribute("is_cached", "false") && !attribute("address", "api.openai.com"));
+    let service = |name: &str| {
+        asks(SpanFilter {
+            service: Some(name.into()),
+            ..SpanFilter::default()
+        })
+    };
+    assert!(service("planner") && !service("writer"));
+    let error = |text: &str| {
+        asks(SpanFilter {
+            error_text: Some(text.into()),
+            ..SpanFilter::default()
+        })
+    };
+    assert!(error("TIMEOUT after 4") && !error("after 43"));
+    let outline = |operation: Option<&str>, status: &str, min: i64| {
+        asks(SpanFilter {
+            operation: operation.map(str::to_owned),
+            status: Some(status.to_owned()),
+            min_duration_ns: Some(min),
+            ..SpanFilter::default()
+        })
+    };
+    let failed = &spans[7];
+    let lasted = failed.duration_ns().unwrap();
+    assert!(outline(Some(&failed.name), "failed", lasted));
+    // One span each has the status, the duration and the operation; none has all.
+    assert!(!outline(None, "failed", lasted + 1));
+    assert!(!outline(Some(&spans[8].name), "failed", lasted));
+    assert!(outline(None, "gone", 0) && outline(None, "completed", 0));
+    assert!(!outline(None, "open", 0) && !outline(Some("never"), "gone", 0));
+}
+
 #[test]
 fn parts_of_a_trace_add_up_in_any_order() {
     let spans: Vec<Span> = (0..8).map(typical).collect();
@@ -282,11 +355,12 @@ proptest! {
     }
 
     #[test]
-    fn headers_never_hide_a_span(spans in prop::collection::vec(span(), 1..6), at in any::<prop::sample::Index>()) {
-        let (header, _) = encode_spans(&spans.iter().collect::<Vec<_>>(), 1);
+    fn headers_and_columns_never_hide_a_span(spans in prop::collection::vec(span(), 1..6), at in any::<prop::sample::Index>()) {
+        let (header, body) = encode_spans(&spans.iter().collect::<Vec<_>>(), 1);
         let span = &spans[at.index(spans.len())];
         let mut filter = SpanFilter {
             operation: Some(span.name.to_string()),
+            service: Some(span.service().to_owned()),
             status: Some(span.status_word().to_owned()),
             min_duration_ns: span.duration_ns(),
             max_duration_ns: span.duration_ns(),
@@ -300,6 +374,7 @@ proptest! {
         filter.error_text = errors.pop().filter(|text| text.is_ascii());
         prop_assert!(filter.fits(span));
         prop_assert!(header.may_fit(&filter, &terms_of_filter(&filter)));
+        prop_assert!(SpanBlock::open(&body).unwrap().may_fit(&filter, &agent()).unwrap());
     }
 
     #[test]
@@ -312,11 +387,29 @@ proptest! {
     }
 
     #[test]
+    fn any_columns_are_survived(count in 0u64..3, columns in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), Column::COUNT)) {
+        let mut plain = Vec::new();
+        varint::put_u64(&mut plain, count);
+        for (place, column) in columns.iter().enumerate() {
+            let ids = vec![1; count as usize * 8];
+            varint::put_bytes(&mut plain, if place == Column::SpanIds as usize { &ids } else { column });
+        }
+        let mut body = vec![FORMAT];
+        varint::put_u64(&mut body, plain.len() as u64);
+        body.extend(zstd::bulk::compress(&plain, 1).unwrap());
+        body.extend(crc32c::crc32c(&body).to_le_bytes());
+        let block = SpanBlock::open(&body).unwrap();
+        let _ = block.may_fit(&filter(), &agent());
+        let _ = block.spans(&agent());
+    }
+
+    #[test]
     fn any_bytes_are_survived(mut bytes: Vec<u8>) {
         bytes.insert(0, FORMAT);
         let checksum = crc32c::crc32c(&bytes);
         bytes.extend(checksum.to_le_bytes());
         let _ = decode_spans(&bytes, &agent());
+        let _ = SpanBlock::open(&bytes).map(|block| block.may_fit(&filter(), &agent()));
         let _ = SpanHeader::decode(&bytes);
         let _ = TraceEntry::decode(&bytes);
     }

@@ -402,6 +402,75 @@ fn whole_traces_go_and_those_with_errors_or_a_pin_stay() {
     assert_eq!(after(81), [] as [u128; 0]);
 }
 
+/// Blocks that a search opened and those whose spans it decoded.
+fn work(store: &Store, filter: SpanFilter) -> (u64, u64) {
+    let (_, work) = store.shared.moment().search(&query(filter, 20)).unwrap();
+    (work.opened, work.decoded)
+}
+
+/// The filter of words in a block's header is wrong once in a hundred questions; decoding the block then took most of
+/// the time of a search among many.
+#[test]
+fn a_block_without_what_is_wanted_is_not_decoded() {
+    let disk = SimulatedDisk::default();
+    let store = open(&disk, Settings::default());
+    let duration = |id: u64| if id == 512 { 20 } else { 10 };
+    let spans = (1..=512).map(|id| span(id.into(), id, 0, -9_000, duration(id)));
+    append(&store, spans.collect());
+    let asked = |key: &str, value: String| SpanFilter {
+        attributes: vec![(key.to_owned(), value)],
+        ..SpanFilter::default()
+    };
+    let check = || {
+        let (mut opened, mut decoded) = (0, 0);
+        for number in 0..1_000 {
+            let text = asked("gen_ai.request.model", format!("gpt-{}", number + 10));
+            let whole = asked("try", (number + 10).to_string());
+            for filter in [text, whole] {
+                let (more_opened, more_decoded) = work(&store, filter);
+                opened += more_opened;
+                decoded += more_decoded;
+            }
+        }
+        assert!(opened > 0, "no question was let through by mistake");
+        assert_eq!(decoded, 0, "of {opened} opened");
+        let there = asked("gen_ai.request.model", "gpt-3".to_owned());
+        assert_eq!(work(&store, there), (1, 1));
+        // Failed spans and slow ones are there, failed ones that are slow are not.
+        let failed_and_slow = SpanFilter {
+            status: Some("failed".into()),
+            min_duration_ns: Some(15 * MS),
+            ..SpanFilter::default()
+        };
+        assert_eq!(work(&store, failed_and_slow), (1, 0));
+    };
+    check();
+    store.checkpoint_blocking().unwrap();
+    check();
+}
+
+/// Adding a trace up takes a look at every hour of the file, and nearly all of a block's traces are older than the page.
+#[test]
+fn traces_that_cannot_come_onto_the_page_are_not_added_up() {
+    let store = open(&SimulatedDisk::default(), Settings::default());
+    let spans = (1..=500).map(|id| span(id.into(), id, 0, -9_000 + id as i64, 10));
+    append(&store, spans.collect());
+    let check = || {
+        let (page, work) = store
+            .shared
+            .moment()
+            .search(&query(SpanFilter::default(), 20))
+            .unwrap();
+        let newest: Vec<u128> = page.traces.iter().map(|t| t.trace_id.as_u128()).collect();
+        assert_eq!(newest, (481..=500).rev().collect::<Vec<_>>());
+        // One more says that there is another page.
+        assert_eq!((work.decoded, work.summed), (1, 21));
+    };
+    check();
+    store.checkpoint_blocking().unwrap();
+    check();
+}
+
 #[test]
 fn operations_are_known_as_long_as_their_traces() {
     let disk = SimulatedDisk::default();

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use redb::{ReadOnlyTable, ReadableTable};
+use redb::{AccessGuard, ReadOnlyTable, ReadableTable};
 
 use super::{heads::HeadChunk, nanoseconds, packing::key_of};
 use crate::{
@@ -51,7 +51,14 @@ impl TraceHistory for Moment {
     }
 
     fn find_traces(&self, query: &TraceQuery) -> Result<TracePage, ReadError> {
-        self.search(query)
+        let (page, work) = self.search(query)?;
+        tracing::debug!(
+            work.opened,
+            work.decoded,
+            work.summed,
+            "blocks of spans looked at in a search"
+        );
+        Ok(page)
     }
 
     fn each_trace(
@@ -118,13 +125,23 @@ impl Moment {
         key: SpanKey,
     ) -> Result<Vec<Span>, ReadError> {
         let agent = self.agent_name(AgentNo(key.1))?;
-        let row = blocks.get(key).map_err(|e| backend(&e))?;
-        let Some(row) = row else {
-            return Err(ReadError::Damaged(format!(
-                "a block of spans of agent `{agent}` is missing"
-            )));
-        };
+        let row = self.block(blocks, key)?;
         decode_spans(row.value(), &agent).map_err(|e| ReadError::Damaged(e.to_string()))
+    }
+
+    /// The bytes of a block.
+    pub(super) fn block(
+        &self,
+        blocks: &Blocks,
+        key: SpanKey,
+    ) -> Result<AccessGuard<'static, &'static [u8]>, ReadError> {
+        let row = blocks.get(key).map_err(|e| backend(&e))?;
+        row.ok_or_else(|| match self.agent_name(AgentNo(key.1)) {
+            Ok(agent) => {
+                ReadError::Damaged(format!("a block of spans of agent `{agent}` is missing"))
+            }
+            Err(error) => error,
+        })
     }
 
     /// Hours that have spans in blocks, ascending.

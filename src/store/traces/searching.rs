@@ -8,9 +8,9 @@ use std::{
 
 use super::{heads::HeadChunk, nanoseconds};
 use crate::{
-    codec::{FilterTerms, SpanHeader, terms_of_filter},
+    codec::{Corrupt, FilterTerms, SpanBlock, SpanHeader, terms_of_filter},
     model::{
-        AgentNo, ReadError, Span, SpanFilter, TraceCursor, TraceId, TracePage, TraceQuery,
+        AgentId, AgentNo, ReadError, Span, SpanFilter, TraceCursor, TraceId, TracePage, TraceQuery,
         TraceSummary,
     },
     store::{
@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// Pieces that a core opens in one round, at most.
+const PIECES_AT_ONCE_MAX: usize = 32;
+
 /// A piece of spans that may hold one that fits.
 enum Candidate<'a> {
     Block(SpanKey),
@@ -26,9 +29,29 @@ enum Candidate<'a> {
     Open(&'a Span),
 }
 
+/// What a search did to find its traces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct SearchWork {
+    /// Blocks, in the file and in memory, that their headers did not rule out: decompressed.
+    pub(in crate::store) opened: u64,
+    /// Those of them whose spans were decoded.
+    pub(in crate::store) decoded: u64,
+    /// Traces whose parts were looked up and added up.
+    pub(in crate::store) summed: u64,
+}
+
+/// Spans of a piece that fit.
+#[derive(Default)]
+struct Fitting {
+    /// The trace and the start of each, the latest first.
+    spans: Vec<(i64, TraceId)>,
+    work: SearchWork,
+}
+
 /// Traces found so far, the newest `limit` of them.
 struct Found {
     limit: usize,
+    work: SearchWork,
     seen: HashSet<TraceId>,
     newest: BinaryHeap<Reverse<TraceCursor>>,
     summaries: HashMap<TraceId, TraceSummary>,
@@ -82,11 +105,15 @@ impl Moment {
     /// Hours are gone through from the newest, and within an hour the pieces from the one with the latest span on: a
     /// trace begins no later than any of its spans, so once enough traces are found that begin later than all spans that
     /// are left, no other can come before them.
-    pub(super) fn search(&self, query: &TraceQuery) -> Result<TracePage, ReadError> {
+    pub(in crate::store) fn search(
+        &self,
+        query: &TraceQuery,
+    ) -> Result<(TracePage, SearchWork), ReadError> {
         let flushed = self.spans_flushed()?;
         let terms = terms_of_filter(&query.filter);
         let mut found = Found {
             limit: query.limit.max(1),
+            work: SearchWork::default(),
             seen: HashSet::new(),
             newest: BinaryHeap::new(),
             summaries: HashMap::new(),
@@ -94,7 +121,7 @@ impl Moment {
         let agent = match &query.filter.agent {
             Some(id) => match self.catalog.number(id) {
                 Some(no) => Some(no),
-                None => return Ok(TracePage::default()),
+                None => return Ok((TracePage::default(), found.work)),
             },
             None => None,
         };
@@ -114,8 +141,7 @@ impl Moment {
             .map(|(hour, row)| (hour, self.first_start(hour, row), row.5))
             .filter(|(_, first, last)| *last >= first_asked && *first <= last_asked)
             .collect();
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        for hours in hours.chunks(cores) {
+        for hours in hours.chunks(cores()) {
             let can_count =
                 |last_start: i64, found: &Found| found.bar().is_none_or(|bar| bar <= last_start);
             let hours = hours.iter().filter(|(_, _, last)| can_count(*last, &found));
@@ -133,7 +159,8 @@ impl Moment {
                 self.go_through(&candidates, query, flushed, &mut found)?;
             }
         }
-        Ok(found.page())
+        let work = found.work;
+        Ok((found.page(), work))
     }
 
     /// Traces of an hour that have a span which fits; `None` where all do.
@@ -160,7 +187,8 @@ impl Moment {
             self.candidates_of_hour(hour, filter, &terms, agent)
         })?);
         for (_, candidate) in candidates {
-            ids.extend(self.fitting(&candidate, filter)?);
+            let fitting = self.fitting(&candidate, filter)?.spans.into_iter();
+            ids.extend(fitting.map(|(_, id)| id));
         }
         Ok(Some(ids))
     }
@@ -211,28 +239,22 @@ impl Moment {
         Ok(candidates)
     }
 
-    /// Traces of the spans of a piece that fit.
-    fn fitting(
-        &self,
-        piece: &Candidate<'_>,
-        filter: &SpanFilter,
-    ) -> Result<Vec<TraceId>, ReadError> {
-        let ids = |spans: &[Span]| -> Vec<TraceId> {
-            let fitting = spans.iter().filter(|span| filter.fits(span));
-            let mut ids: Vec<TraceId> = fitting.map(|span| span.trace_id).collect();
-            ids.dedup();
-            ids
-        };
+    /// Spans of a piece that fit.
+    fn fitting(&self, piece: &Candidate<'_>, filter: &SpanFilter) -> Result<Fitting, ReadError> {
         match piece {
-            Candidate::Open(span) => Ok(ids(std::slice::from_ref(*span))),
-            Candidate::Head(head) => Ok(ids(&self.spans_of_head(head)?)),
-            Candidate::Block(key) => {
-                let spans = guarded(|| {
-                    let blocks = self.table(tables::SPAN_BLOCKS)?;
-                    self.spans_of_block(&blocks, *key)
-                })?;
-                Ok(ids(&spans))
+            Candidate::Open(span) => Ok(Fitting {
+                spans: those_that_fit(std::slice::from_ref(*span), filter),
+                work: SearchWork::default(),
+            }),
+            Candidate::Head(head) => {
+                let agent = self.agent_name(head.chunk.agent)?;
+                fitting_in(&head.chunk.body, &agent, filter)
             }
+            Candidate::Block(key) => guarded(|| {
+                let blocks = self.table(tables::SPAN_BLOCKS)?;
+                let agent = self.agent_name(AgentNo(key.1))?;
+                fitting_in(self.block(&blocks, *key)?.value(), &agent, filter)
+            }),
         }
     }
 
@@ -245,61 +267,112 @@ impl Moment {
         found: &mut Found,
     ) -> Result<(), ReadError> {
         let from_ns = nanoseconds(query.window.from);
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        for pieces in candidates.chunks(cores) {
+        let mut left = candidates;
+        let mut at_once = cores();
+        loop {
             // A trace begins before its spans: nothing of the window is left either.
-            let is_over = |latest: i64, found: &Found| {
-                latest < from_ns || found.bar().is_some_and(|bar| bar > latest)
-            };
-            if pieces
-                .first()
-                .is_some_and(|(latest, _)| is_over(*latest, found))
-            {
-                break;
+            let first_that_counts = found.bar().map_or(from_ns, |bar| bar.max(from_ns));
+            let count = left.partition_point(|(latest, _)| *latest >= first_that_counts);
+            let (pieces, rest) = left.split_at(count.min(at_once));
+            if pieces.is_empty() {
+                return Ok(());
             }
+            left = rest;
             // Opening takes most of the time; what is found is looked at in order.
             let fitting = on_all_cores(pieces, |(_, piece)| self.fitting(piece, &query.filter));
-            for ((latest, _), ids) in pieces.iter().zip(fitting) {
-                if is_over(*latest, found) {
-                    break;
-                }
-                for id in ids? {
-                    if !found.seen.insert(id) {
-                        continue;
-                    }
-                    if let Some(summary) = self.summary(id, flushed)?
-                        && is_asked(&summary, query)
-                    {
-                        found.add(summary);
-                    }
-                }
+            let seen = found.seen.len();
+            for fitting in fitting {
+                let fitting = fitting?;
+                found.work.opened += fitting.work.opened;
+                found.work.decoded += fitting.work.decoded;
+                self.take(fitting, query, flushed, found)?;
+            }
+            // Where nothing is found little is opened in vain, and beginning a round costs more than a look at a block.
+            at_once = if found.seen.len() == seen {
+                (at_once * 2).min(cores() * PIECES_AT_ONCE_MAX)
+            } else {
+                cores()
+            };
+        }
+    }
+
+    /// Adds the traces of spans that fit, but for those that cannot count any more.
+    fn take(
+        &self,
+        fitting: Fitting,
+        query: &TraceQuery,
+        flushed: u64,
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
+        for (start_ns, id) in fitting.spans {
+            // A trace begins no later than its spans, so those that are left are of older ones.
+            if found.bar().is_some_and(|bar| bar > start_ns) {
+                break;
+            }
+            if !found.seen.insert(id) {
+                continue;
+            }
+            found.work.summed += 1;
+            if let Some(summary) = self.summary(id, flushed)?
+                && is_asked(&summary, query)
+            {
+                found.add(summary);
             }
         }
         Ok(())
     }
 }
 
-/// Does the work for each item, on a thread of its own but for the first.
+/// Spans of a block that fit. They are decoded only where the block's columns do not say that none does.
+fn fitting_in(body: &[u8], agent: &AgentId, filter: &SpanFilter) -> Result<Fitting, ReadError> {
+    let damaged = |e: Corrupt| ReadError::Damaged(e.to_string());
+    let block = SpanBlock::open(body).map_err(damaged)?;
+    let may_fit = block.may_fit(filter, agent).map_err(damaged)?;
+    let mut fitting = Fitting::default();
+    fitting.work.opened = 1;
+    if may_fit {
+        fitting.work.decoded = 1;
+        fitting.spans = those_that_fit(&block.spans(agent).map_err(damaged)?, filter);
+    }
+    Ok(fitting)
+}
+
+fn those_that_fit(spans: &[Span], filter: &SpanFilter) -> Vec<(i64, TraceId)> {
+    let fitting = spans.iter().filter(|span| filter.fits(span));
+    let mut fitting: Vec<_> = fitting.map(|span| (span.start_ns, span.trace_id)).collect();
+    fitting.sort_unstable_by(|a, b| b.cmp(a));
+    fitting
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Does the work for each item, on as many threads as there are cores; this one is one of them.
 fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let Some((first, others)) = items.split_first() else {
+    let threads = cores().min(items.len());
+    if threads == 0 {
         return Vec::new();
-    };
-    thread::scope(|scope| {
-        let work = &work;
-        let others: Vec<_> = others
-            .iter()
-            .map(|item| scope.spawn(move || work(item)))
+    }
+    // Neighbours are alike, so each thread takes every so-many-th.
+    let share =
+        |of: usize| -> Vec<R> { items.iter().skip(of).step_by(threads).map(&work).collect() };
+    let mut shares: Vec<_> = thread::scope(|scope| {
+        let share = &share;
+        let others: Vec<_> = (1..threads)
+            .map(|of| scope.spawn(move || share(of)))
             .collect();
-        let mut done = vec![work(first)];
+        let mut shares = vec![share(0).into_iter()];
         for other in others {
-            done.push(
-                other
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            );
+            let done = other.join();
+            let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            shares.push(done.into_iter());
         }
-        done
-    })
+        shares
+    });
+    (0..items.len())
+        .filter_map(|place| shares[place % threads].next())
+        .collect()
 }
 
 fn is_asked(summary: &TraceSummary, query: &TraceQuery) -> bool {
