@@ -4,6 +4,7 @@ mod churn;
 mod damage;
 mod disk;
 mod faults;
+mod forwarding;
 mod kills;
 mod model;
 mod pressure;
