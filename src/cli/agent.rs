@@ -40,8 +40,8 @@ pub(super) struct Agent {
     #[arg(long, value_name = "FILE", default_value = "longwatch-spool.redb")]
     spool: String,
     /// Id of this host; the hostname when nothing else is said
-    #[arg(long, value_name = "ID")]
-    agent_id: Option<String>,
+    #[arg(long = "agent-id", value_name = "ID")]
+    host: Option<String>,
     /// Configuration file (TOML); [collect], [host], [[agents]], [forward], [limits], [storage] and [log] count
     #[arg(long, value_name = "FILE", env = "LONGWATCH_CONFIG")]
     config: Option<PathBuf>,
@@ -66,7 +66,7 @@ impl Agent {
         let mut config = config
             .into_agent(&self.to)
             .map_err(|why| Failure::new(Status::Usage, format!("--to: {why}")))?;
-        if let Some(text) = &self.agent_id {
+        if let Some(text) = &self.host {
             let id = AgentId::new(text)
                 .map_err(|why| Failure::new(Status::Usage, format!("--agent-id: {why}")))?;
             if text == OWN_ID {

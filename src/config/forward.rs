@@ -10,10 +10,6 @@ use super::{
 use crate::notify::Secret;
 
 /// All of them.
-#[expect(
-    clippy::cast_lossless,
-    reason = "one macro for integers of every width; bounds keep each within its own"
-)]
 pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         "forward.url",

@@ -27,6 +27,20 @@ pub(super) struct Checkpoint {
     is_trimmed: bool,
 }
 
+/// How the log stands.
+#[derive(Debug)]
+pub(super) struct Log<'a> {
+    /// Sequence of the newest record.
+    pub(super) last_sequence: u64,
+    /// Sequence of the first record with spans that are not in blocks.
+    pub(super) spans_from: Option<u64>,
+    pub(super) last_commit: Option<Timestamp>,
+    /// What forwarding still needs.
+    pub(super) spool: &'a Spool,
+    /// The moment as of which what waits may be too old.
+    pub(super) now: Timestamp,
+}
+
 /// What one slice wrote.
 #[derive(Debug, Default)]
 pub(super) struct Slice {
@@ -63,18 +77,11 @@ impl Checkpoint {
     }
 
     /// Writes the next agents' blocks or, when there are no more, deletes the log records that nobody needs any more.
-    /// `last_sequence` is that of the newest log record, `spans_from` that of the first one with spans that are not in
-    /// blocks; `spool` says what forwarding still needs as of
-    /// `now`.
     pub(super) fn write_slice(
         &mut self,
         heads: &Heads,
         catalog: &Catalog,
-        last_sequence: u64,
-        spans_from: Option<u64>,
-        last_commit: Option<Timestamp>,
-        spool: &Spool,
-        now: Timestamp,
+        log: &Log<'_>,
         transaction: &redb::WriteTransaction,
     ) -> Result<Slice, redb::Error> {
         let mut slice = Slice::default();
@@ -83,10 +90,10 @@ impl Checkpoint {
                 .unflushed()
                 .filter_map(|(_, head)| head.sequences())
                 .map(|(first, _)| first);
-            let still_needed = samples_from.chain(spans_from).min();
-            let needed_from = still_needed.unwrap_or(last_sequence + 1);
-            let trimmed = spool.trim(transaction, needed_from, now)?;
-            trim_log(transaction, trimmed.to, last_commit)?;
+            let still_needed = samples_from.chain(log.spans_from).min();
+            let needed_from = still_needed.unwrap_or(log.last_sequence + 1);
+            let trimmed = log.spool.trim(transaction, needed_from, log.now)?;
+            trim_log(transaction, trimmed.to, log.last_commit)?;
             slice.trimmed = Some(trimmed);
             self.is_trimmed = true;
             return Ok(slice);
@@ -114,7 +121,7 @@ impl Checkpoint {
                 let of_day = small.entry(day).or_default();
                 let mut bytes_of_day = ByteCount::default();
                 for Packed { start, bytes } in pack_quickly(&series) {
-                    let key: BlockKey = (day, agent.0, group, start, last_sequence);
+                    let key: BlockKey = (day, agent.0, group, start, log.last_sequence);
                     blocks.insert(key, bytes.as_slice())?;
                     slice.blocks += 1;
                     slice.block_bytes += bytes.len() as u64;
@@ -124,10 +131,10 @@ impl Checkpoint {
                 bytes_of_day.write(transaction, BYTES_OF_BLOCKS, day)?;
             }
             for (day, small) in small {
-                unsettle(transaction, day, agent, small, last_sequence)?;
+                unsettle(transaction, day, agent, small, log.last_sequence)?;
                 slice.changed_days.push((agent, day));
             }
-            flushed.insert(agent.0, last_sequence)?;
+            flushed.insert(agent.0, log.last_sequence)?;
             slice.flushed.push(agent);
         }
         Ok(slice)

@@ -11,7 +11,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, W
 
 use super::{
     Appended, Changed, Registered, WriteError,
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Log},
     command::{Command, Reply},
     departure,
     draft::{Draft, Past, Times},
@@ -703,20 +703,19 @@ impl Committer {
         };
         let last_sequence = self.next_sequence - 1;
         let transaction = begin(&self.shared.database())?;
-        let slice = checkpoint.write_slice(
-            &heads,
-            &catalog,
+        let log = Log {
             last_sequence,
             spans_from,
             last_commit,
-            &self.shared.spool,
+            spool: &self.shared.spool,
             // A clock that ran ahead once must not make all old.
-            self.shared
+            now: self
+                .shared
                 .clock
                 .now()
                 .min(last_commit.unwrap_or(Timestamp::MAX)),
-            &transaction,
-        )?;
+        };
+        let slice = checkpoint.write_slice(&heads, &catalog, &log, &transaction)?;
         transaction.commit()?;
         drop(heads);
         if let Some(trimmed) = slice.trimmed {

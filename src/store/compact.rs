@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
 use super::{
     OpenError,
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Log},
     committer::begin,
     expiry::Marks,
     file::{self, FileFacts, damaged, on_untrusted_pages, write_error},
@@ -173,16 +173,14 @@ fn flush(database: &Database, spool: &Spool, loaded: &mut Loaded) -> Result<(), 
     let last_sequence = loaded.next_sequence.saturating_sub(1);
     loop {
         let transaction = begin(database)?;
-        let slice = checkpoint.write_slice(
-            &loaded.heads,
-            &loaded.catalog,
+        let log = Log {
             last_sequence,
-            None,
-            loaded.last_commit,
+            spans_from: None,
+            last_commit: loaded.last_commit,
             spool,
-            Timestamp::MIN,
-            &transaction,
-        )?;
+            now: Timestamp::MIN,
+        };
+        let slice = checkpoint.write_slice(&loaded.heads, &loaded.catalog, &log, &transaction)?;
         transaction.commit()?;
         for agent in slice.flushed {
             loaded.heads.flush(agent);

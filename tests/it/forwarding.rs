@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Answer, QUIET, Server, command, now_ms, run};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a receiver was sent, and what it answers next; when nothing is planned, what it should.
 #[derive(Clone, Debug, Default)]

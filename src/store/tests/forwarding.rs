@@ -48,7 +48,7 @@ fn waiting(store: &Store) -> Vec<i64> {
 /// Forwards the first `count` records that wait.
 fn forward(store: &Store, count: usize) {
     let records = store.log_after(store.forwarded_to(), usize::MAX).unwrap();
-    if let Some(last) = records.iter().take(count).last() {
+    if let Some(last) = records[..records.len().min(count)].last() {
         store.note_forwarded(last.sequence);
     }
 }
