@@ -19,6 +19,14 @@ pub enum OpenError {
         /// How that shows.
         why: String,
     },
+    /// A spool where a database is wanted, or the other way round.
+    #[error("{path}: {why}")]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        why: &'static str,
+    },
     /// Written by a newer longwatch.
     #[error("{path}: written by a newer longwatch ({what}); this one reads up to schema {known}")]
     TooNew {

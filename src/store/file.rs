@@ -186,13 +186,13 @@ pub(super) fn open_for_writing(
     let opened = open_existing(path, cache_bytes)?;
     if opened.facts.is_spool != is_spool {
         let why = if is_spool {
-            "a database; `longwatch agent` needs a spool of its own"
+            "this is a database; `longwatch agent` needs a spool of its own"
         } else {
-            "the spool of `longwatch agent`; start that, or name another database"
+            "this is the spool of `longwatch agent`; start that, or name another database"
         };
-        return Err(OpenError::Foreign {
+        return Err(OpenError::OtherKind {
             path: path.to_owned(),
-            why: why.to_owned(),
+            why,
         });
     }
     Ok(opened)

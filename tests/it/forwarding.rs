@@ -266,7 +266,9 @@ async fn an_agent_loses_and_doubles_nothing() {
     let arguments = ["serve", "--db", "spool.redb", "--listen", "127.0.0.1:0"];
     let refused = run(&arguments, folder.path());
     assert!(
-        refused.err.contains("the spool of `longwatch agent`"),
+        refused
+            .err
+            .contains("this is the spool of `longwatch agent`"),
         "{}",
         refused.err
     );
