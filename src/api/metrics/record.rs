@@ -8,7 +8,7 @@ use crate::{
     api::{access::BoundAgent, context::Edge, problem::Problem},
     ingest::ReceivedMetrics,
     model::{AgentId, Batch, Contact},
-    store::{Append, Appended, Urgency, WriteError},
+    store::{Append, Appended, Urgency, View, WriteError},
 };
 
 /// Makes what was received durable; what is refused on the way is counted in `received`.
@@ -22,14 +22,16 @@ pub(super) async fn record(
 ) -> Result<(), Problem> {
     let parts = std::mem::take(&mut received.parts);
     let mut appends = Vec::with_capacity(parts.len());
+    let view = edge.context.store.view();
     for (agent, batch) in parts {
         if bound.allows(&agent) {
-            appends.push(noted(edge, agent, batch));
+            appends.push(noted(edge, &view, agent, batch));
         } else {
             let why = format!("this token may not write as agent `{agent}`");
             refuse_all(received, &agent, batch.len(), &why);
         }
     }
+    drop(view);
     // All are queued before the first is waited for, so that they share a commit.
     let done = join_all(appends.into_iter().map(|noted| submit(edge, noted))).await;
     let mut failed = None;
@@ -60,10 +62,10 @@ struct Contacted {
     rows: usize,
 }
 
-fn noted(edge: &Edge, agent: AgentId, mut batch: Batch) -> Contacted {
+fn noted(edge: &Edge, view: &View, agent: AgentId, mut batch: Batch) -> Contacted {
     let context = &edge.context;
     let now = edge.now();
-    let registered = context.store.view().agent(&agent, now);
+    let registered = view.agent(&agent, now);
     let rows = batch.len();
     // Words about metrics are no sign of life.
     let is_contact = rows > 0;
