@@ -81,6 +81,11 @@ pub(super) async fn status(State(edge): State<Arc<Edge>>) -> Result<Json<Value>,
             "waiting": book.outbox.values().filter(|delivery| !delivery.is_dead()).count(),
             "dead": book.outbox.values().filter(|delivery| delivery.is_dead()).count(),
         },
+        "forwarding": edge.context.store.spool_status().map(|spool| json!({
+            "waiting_commits": spool.waiting_records,
+            "samples_dropped": spool.dropped,
+            "delay_seconds": edge.context.metrics.forward_delay_seconds.get(),
+        })),
         "target_files": edge.context.target_files.borrow().to_json(),
     })))
 }

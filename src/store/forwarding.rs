@@ -334,8 +334,6 @@ fn put_position(transaction: &WriteTransaction, position: Option<u64>) -> Result
 /// How the forwarding of a file stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpoolStatus {
-    /// Log records up to this sequence are forwarded.
-    pub position: u64,
     /// Log records that wait.
     pub waiting_records: u64,
     /// Samples that were dropped unsent since the start.
@@ -354,20 +352,14 @@ impl Store {
         position.fetch_max(sequence, Ordering::AcqRel);
     }
 
-    /// How forwarding stands.
-    ///
-    /// # Errors
-    /// [`ReadError`] when the log cannot be read.
-    pub fn spool_status(&self) -> Result<SpoolStatus, ReadError> {
-        let position = self.forwarded_to();
-        let transaction = self.begin_read()?;
-        let wal = open_log(&transaction)?;
-        let last = wal.last().map_err(|e| backend(&e))?;
-        let last = last.map_or(position, |(sequence, _)| sequence.value());
-        Ok(SpoolStatus {
-            position,
-            waiting_records: last.saturating_sub(position),
-            dropped: self.shared.spool.dropped.load(Ordering::Relaxed),
+    /// How forwarding stands; `None` where nothing is forwarded.
+    pub fn spool_status(&self) -> Option<SpoolStatus> {
+        let spool = &self.shared.spool;
+        spool.bounds?;
+        let last = spool.published.load(Ordering::Acquire);
+        Some(SpoolStatus {
+            waiting_records: last.saturating_sub(self.forwarded_to()),
+            dropped: spool.dropped.load(Ordering::Relaxed),
         })
     }
 

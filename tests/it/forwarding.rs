@@ -145,6 +145,9 @@ async fn samples_arrive_in_order_whatever_the_receiver_answers() {
     let dropped = r#"forward_samples_dropped_total{by="refused"} 1"#;
     assert!(metrics.contains(dropped), "{metrics}");
 
+    let status = server.get_json("/api/v1/status").await;
+    assert_eq!(status["forwarding"]["samples_dropped"], 0, "{status}");
+
     // A request that is too large is sent in halves.
     let time = now_ms();
     let metrics: Vec<Value> = (5..9)
@@ -162,6 +165,11 @@ async fn samples_arrive_in_order_whatever_the_receiver_answers() {
     server.restart();
     push(&server, 10.0).await;
     server.restart();
+    let status = server.get_json("/api/v1/status").await;
+    assert!(
+        status["forwarding"]["waiting_commits"].as_u64() >= Some(2),
+        "{status}"
+    );
     told.answers.lock().unwrap().clear();
     until("what waited", async || {
         values(&told).ends_with(&[9.0, 10.0])

@@ -1,6 +1,6 @@
 //! What comes of a body of metrics that name their own labels.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range};
 
 use super::exponential::Exponential;
 use crate::model::{AgentId, Batch, MetricMetadata, Timestamp};
@@ -15,7 +15,7 @@ pub struct ReceivedMetrics {
     /// sent, and no others.
     pub parts: Vec<(AgentId, Batch)>,
     /// For each agent, points of which each makes several rows of its batch, in order of the rows.
-    pub compound: HashMap<AgentId, Vec<CompoundPoint>>,
+    pub compound: BTreeMap<AgentId, Vec<CompoundPoint>>,
     /// Points of OTLP that say what was added since the point before; an [`super::Accumulator`] makes samples of them.
     pub deltas: Vec<Deltas>,
     /// Metadata that names no series and so no agent: remote write 1.0. Other metadata lies in the batches.
