@@ -111,14 +111,9 @@ impl BoundAgent {
 
     /// Whether the caller may write as this one.
     pub(super) fn allows(&self, agent: &AgentId) -> bool {
+        let Some(own) = &self.0 else { return true };
         // A longwatch that forwards calls itself so ([`crate::forward`]).
-        let is_longwatch_of = |own: &AgentId| {
-            let rest = agent.as_str().strip_prefix(OWN_ID);
-            rest.and_then(|rest| rest.strip_prefix('/')) == Some(own.as_str())
-        };
-        self.0
-            .as_ref()
-            .is_none_or(|own| own == agent || is_longwatch_of(own))
+        own == agent || AgentId::of_text(&format!("{OWN_ID}/{own}")).as_ref() == Some(agent)
     }
 }
 

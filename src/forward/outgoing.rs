@@ -144,7 +144,11 @@ impl Packer {
     /// counted.
     pub(super) fn pack(&mut self, store: &Store, records: Vec<LogRecord>) -> Package {
         let mut package = Package {
-            oldest: records.first().map(|record| record.time),
+            // One that could not be read has no time.
+            oldest: records
+                .iter()
+                .map(|record| record.time)
+                .find(|time| *time > Timestamp::MIN),
             up_to: records.last().map_or(0, |record| record.sequence),
             forgotten: 0,
             requests: Vec::new(),

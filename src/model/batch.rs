@@ -13,6 +13,9 @@ pub struct Row {
     pub value: f64,
 }
 
+/// Bytes of a help text or unit; longer ones are cut.
+pub const METADATA_TEXT_BYTES_MAX: usize = 4_096;
+
 /// What a body says of a metric beside its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetricMetadata {

@@ -37,7 +37,7 @@ pub use alert::{
     Acknowledgement, Alert, AlertEvent, AlertEventKind, AlertSource, AlertState, Evidence,
     EvidenceSample, EvidenceSpan, LabelPairs, Severity, Silence,
 };
-pub use batch::{Batch, MetricMetadata, Row};
+pub use batch::{Batch, METADATA_TEXT_BYTES_MAX, MetricMetadata, Row};
 pub use book::AlertBook;
 pub use bucket::{Bucket, BucketFold, CounterStretch, Stretch, end_of_bucket};
 pub use clock::{Clock, ManualClock, SystemClock};

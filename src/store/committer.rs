@@ -543,9 +543,6 @@ impl Committer {
                 return;
             }
         }
-        if self.shared.spool.is_waiting() {
-            return;
-        }
         match departure::let_go(&self.shared, &self.shared.settings) {
             Ok(true) => self.retention_at = Some(now + UPKEEP_INTERVAL),
             Ok(false) => {}
@@ -684,7 +681,18 @@ impl Committer {
             || self.log_samples >= settings.wal_samples_max
             || self.log_records >= LOG_RECORDS_MAX
             || (is_old && self.log_records > 0)
-            || (is_old_enough_to_trim && self.shared.spool.is_trim_due(self.shared.clock.now()))
+            || (is_old_enough_to_trim && self.shared.spool.is_trim_due(self.spool_now()))
+    }
+
+    /// The moment as of which what waits may be too old. A clock that is ahead for a moment must not make all old, but on
+    /// a disk without room nothing is committed, and age must count.
+    fn spool_now(&self) -> Timestamp {
+        let now = self.shared.clock.now();
+        let last_commit = self.shared.live.lock().last_commit;
+        match last_commit {
+            Some(last) if !self.reserve.is_short() => now.min(last),
+            _ => now,
+        }
     }
 
     /// Writes one slice; returns what is left of the checkpoint.
@@ -708,12 +716,7 @@ impl Committer {
             spans_from,
             last_commit,
             spool: &self.shared.spool,
-            // A clock that ran ahead once must not make all old.
-            now: self
-                .shared
-                .clock
-                .now()
-                .min(last_commit.unwrap_or(Timestamp::MAX)),
+            now: self.spool_now(),
         };
         let slice = checkpoint.write_slice(&heads, &catalog, &log, &transaction)?;
         transaction.commit()?;

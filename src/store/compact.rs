@@ -178,7 +178,7 @@ fn flush(database: &Database, spool: &Spool, loaded: &mut Loaded) -> Result<(), 
             spans_from: None,
             last_commit: loaded.last_commit,
             spool,
-            now: Timestamp::MIN,
+            now: loaded.last_commit.unwrap_or(Timestamp::MIN),
         };
         let slice = checkpoint.write_slice(&loaded.heads, &loaded.catalog, &log, &transaction)?;
         transaction.commit()?;

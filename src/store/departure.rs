@@ -185,18 +185,22 @@ fn first_unsettled(transaction: &ReadTransaction) -> Result<HashMap<AgentNo, i32
 /// An agent's series that leave, by slot, and whether their names are kept.
 type Leaving = (AgentNo, Vec<(usize, bool)>);
 
-/// Lets series go whose last samples have expired: from the file, then from memory. Tells whether there are more.
+/// Lets series go whose last samples have expired, and do not wait to be forwarded: from the file, then from memory. Tells whether there are more.
 pub(super) fn let_go(shared: &Shared, settings: &Settings) -> Result<bool, redb::Error> {
     let (heads, catalog) = {
         let live = shared.live.lock();
         (Arc::clone(&live.heads), Arc::clone(&live.catalog))
     };
     let horizon = Horizon::read(shared, settings)?;
+    let waits_since = shared.spool.waits_since();
     let mut leaving: Vec<Leaving> = Vec::new();
     let mut room = LEAVING_MAX;
     for (no, agent) in catalog.agents() {
         let head = heads.agent(no).map(Arc::as_ref);
         let mut of_agent = horizon.leaving(no, agent, head);
+        if let Some(day) = waits_since {
+            of_agent.retain(|(slot, _)| agent.series.last_day(*slot) < day);
+        }
         of_agent.truncate(room);
         room -= of_agent.len();
         if !of_agent.is_empty() {

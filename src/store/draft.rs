@@ -24,9 +24,9 @@ use crate::{
     alerts::{self, HealthDecision, StatusInputs},
     codec::{AgentEvent, MetricRecord, WalRow},
     model::{
-        AgentId, AgentNo, Alert, AlertEventKind, AlertSource, Contact, MetricMetadata,
-        OccurrenceNo, Registration, RegistrationSource, SeriesKey, SeriesNo, Timestamp,
-        is_derived_metric,
+        AgentId, AgentNo, Alert, AlertEventKind, AlertSource, Contact, METADATA_TEXT_BYTES_MAX,
+        MetricMetadata, OccurrenceNo, Registration, RegistrationSource, SeriesKey, SeriesNo,
+        Timestamp, is_derived_metric,
     },
     telemetry::OwnMetrics,
 };
@@ -77,8 +77,6 @@ pub(super) struct PreparedRow {
 
 /// Bytes of a series' name and labels together, whatever the limits on each of them allow.
 const SERIES_KEY_BYTES_MAX: usize = 512 << 10;
-/// Bytes of a help text or unit; longer ones are cut.
-const METADATA_TEXT_BYTES_MAX: usize = 4_096;
 
 /// Cuts a text that is too long, between two characters.
 fn clip(text: &mut String) {

@@ -189,10 +189,14 @@ impl Spool {
         })
     }
 
-    /// Whether records wait that recovery no longer needs: what their series are called must be known for longer.
-    pub(super) fn is_waiting(&self) -> bool {
-        let end = self.spooled.lock().end();
-        self.bounds.is_some() && end > self.position.load(Ordering::Acquire)
+    /// The day before the first records that wait beyond recovery's needs: what series are called that have samples
+    /// since must be known for longer.
+    pub(super) fn waits_since(&self) -> Option<i32> {
+        self.bounds?;
+        let position = self.position.load(Ordering::Acquire);
+        let spooled = self.spooled.lock();
+        let oldest = spooled.0.iter().find(|segment| segment.last > position)?;
+        Some(Timestamp::from_millis(oldest.time_ms).day() - 1)
     }
 
     /// Records that are in the log for the spool alone.
@@ -235,7 +239,12 @@ impl Spool {
             let now_ms = now.as_millis();
             let mut spooled = self.spooled.lock().clone();
             let wal = transaction.open_table(tables::WAL)?;
-            let mut gone = if spooled.0.is_empty() { position } else { 0 };
+            // What was sent and is in no segment goes, too.
+            let mut gone = if spooled.end() <= position {
+                position
+            } else {
+                0
+            };
             let fresh = spooled.end().max(position)..trimmed.to;
             let piece_bytes = bounds.bytes_max / SEGMENTS_PER_SPOOL;
             spooled
@@ -248,7 +257,7 @@ impl Spool {
                 }
                 trimmed.dropped += samples_after(&wal, position, oldest.last)?;
                 position = position.max(oldest.last);
-                gone = oldest.last;
+                gone = gone.max(oldest.last);
                 spooled.0.pop_front();
             }
             if !spooled.0.is_empty() {

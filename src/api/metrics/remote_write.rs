@@ -30,6 +30,9 @@ const WRITTEN: [&str; 3] = [
     "x-prometheus-remote-write-exemplars-written",
 ];
 
+/// Bytes of metadata that the agents of one body get.
+const DESCRIBED_BYTES_MAX: usize = 8 << 20;
+
 /// What the series of a histogram or summary have behind the metric's name.
 const PARTS: [&str; 3] = ["_bucket", "_count", "_sum"];
 
@@ -43,12 +46,15 @@ pub(in crate::api) async fn write(
     let rule = Arc::clone(&edge.settings.agent_rule);
     let limits = edge.context.limits.clone();
     let cache = Arc::clone(&edge.named_series);
+    let writer = bound.clone();
     let mut received = payload
         .sent(move |packed| {
             let body = unsnappy(packed, REMOTE_WRITE_BYTES_MAX)
                 .map_err(|why| Problem::new(status_of(&why), why.to_string()))?;
-            parse_remote_write(version, &body, &rule, &limits, &cache)
-                .map_err(|error| refused(&error))
+            let mut received = parse_remote_write(version, &body, &rule, &limits, &cache)
+                .map_err(|error| refused(&error))?;
+            describe_parts(&mut received, &writer);
+            Ok(received)
         })
         .await?;
     let metrics = &edge.context.metrics;
@@ -134,7 +140,6 @@ async fn describe(
     if metadata.is_empty() {
         return Ok(());
     }
-    let metadata = describe_parts(&mut received.parts, metadata);
     let bound = bound.clone();
     let told = edge
         .read(move |view| Ok(owners(&*view, &bound, metadata)))
@@ -152,17 +157,20 @@ async fn describe(
     Ok(())
 }
 
-/// Gives metadata to the agents whose series of such a metric are in the same body; returns what nobody there has.
-fn describe_parts(
-    parts: &mut [(AgentId, Batch)],
-    metadata: Vec<MetricMetadata>,
-) -> Vec<MetricMetadata> {
+/// Gives metadata to the agents whose series of such a metric are in the same body; what nobody there has stays.
+fn describe_parts(received: &mut ReceivedMetrics, bound: &BoundAgent) {
+    let metadata = std::mem::take(&mut received.metadata);
+    if metadata.is_empty() {
+        return;
+    }
     let wanted: HashMap<String, MetricMetadata> = metadata
         .into_iter()
         .map(|told| (told.name.clone(), told))
         .collect();
     let mut found: HashSet<&str> = HashSet::new();
-    for (_, batch) in parts {
+    let mut bytes_left = DESCRIBED_BYTES_MAX;
+    let parts = received.parts.iter_mut();
+    for (_, batch) in parts.filter(|(agent, _)| bound.allows(agent)) {
         let mut of_part: HashSet<&str> = HashSet::new();
         for row in batch.rows() {
             let key = SeriesKey::from_bytes(batch.key(row));
@@ -172,14 +180,21 @@ fn describe_parts(
             let names = [Some(name), family].into_iter().flatten();
             of_part.extend(names.filter_map(|name| Some(wanted.get_key_value(name)?.0.as_str())));
         }
-        let told = of_part.iter().filter_map(|name| wanted.get(*name));
-        batch.metadata.extend(told.cloned());
+        for told in of_part.iter().filter_map(|name| wanted.get(*name)) {
+            let bytes = size_of::<MetricMetadata>() + told.help.len() + told.unit.len();
+            // Senders repeat it.
+            let Some(left) = bytes_left.checked_sub(bytes) else {
+                break;
+            };
+            bytes_left = left;
+            batch.metadata.push(told.clone());
+        }
         found.extend(of_part);
     }
     let left = wanted
         .values()
         .filter(|told| !found.contains(told.name.as_str()));
-    left.cloned().collect()
+    received.metadata = left.cloned().collect();
 }
 
 fn owners(

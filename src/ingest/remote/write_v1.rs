@@ -7,7 +7,15 @@ use super::{
     series_cache::SeriesCache,
     wire::{Damage, Message},
 };
-use crate::model::{Limits, MetricKind, MetricMetadata, Timestamp};
+use crate::{
+    ingest::SAMPLES_PER_BODY_MAX,
+    model::{Limits, METADATA_TEXT_BYTES_MAX, MetricKind, MetricMetadata, Timestamp},
+};
+
+/// Labels of more bytes are not remembered.
+const LEARNT_LABELS_MAX: usize = 8 << 10;
+/// Series that one body teaches; those beyond are learnt from a later one.
+const LEARNT_MAX: usize = 20_000;
 
 /// Number of the field of labels.
 const LABELS: u32 = 1;
@@ -33,8 +41,11 @@ pub(super) fn read(
                 let series = field.message()?;
                 let (named, rest) = series.split_leading(LABELS)?;
                 let is_plain = plain_samples(rest, &mut samples)?;
-                if is_plain && let Some(known) = known.get(named) {
-                    intake.push_known(known, &samples)?;
+                if is_plain && let Some(found) = known.get(named) {
+                    intake.push_known(found.known, &samples)?;
+                    if found.is_old && learnt.len() < LEARNT_MAX {
+                        learnt.push((named.into(), found.known.clone()));
+                    }
                     continue;
                 }
                 labels.clear();
@@ -44,6 +55,8 @@ pub(super) fn read(
                 let are_taken = intake.received.samples - before == samples.len() as u64;
                 if is_plain
                     && are_taken
+                    && named.len() <= LEARNT_LABELS_MAX
+                    && learnt.len() < LEARNT_MAX
                     && let Some(known) = taken.and_then(|series| intake.last_of(series))
                 {
                     learnt.push((named.into(), known));
@@ -78,8 +91,11 @@ fn plain_samples(
             continue;
         }
         let sample = sample(field.message()?)?;
-        is_plain &= check_time(sample.0).is_ok();
-        samples.push(sample);
+        is_plain &= check_time(sample.0).is_ok() && samples.len() < SAMPLES_PER_BODY_MAX;
+        // What is read in the ordinary way is not collected.
+        if is_plain {
+            samples.push(sample);
+        }
     }
     Ok(is_plain && !samples.is_empty())
 }
@@ -122,7 +138,11 @@ fn metadata(mut message: Message<'_>) -> Result<MetricMetadata, Damage> {
         kind: MetricKind::Unknown,
         ..MetricMetadata::default()
     };
-    let text = |message: Message<'_>| String::from_utf8_lossy(message.bytes()).into_owned();
+    let text = |message: Message<'_>| {
+        let bytes = message.bytes();
+        let kept = &bytes[..bytes.len().min(METADATA_TEXT_BYTES_MAX)];
+        String::from_utf8_lossy(kept).into_owned()
+    };
     while let Some(field) = message.field()? {
         match field.number {
             1 => metadata.kind = kind(field.varint()?),

@@ -136,6 +136,9 @@ fn a_database_at_rest_keeps_what_waits() {
     assert_eq!(copies::inspect(&path).unwrap().wal_records, 0);
     let store = open(settings(u64::MAX));
     assert_eq!(waiting(&store), (3..10).collect::<Vec<_>>());
+    put(&store, 10);
+    store.checkpoint_blocking().unwrap();
+    assert_eq!(waiting(&store), (3..11).collect::<Vec<_>>());
     assert_eq!(
         agent(1),
         store
