@@ -32,7 +32,7 @@ pub async fn agent(config: Config) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(OwnMetrics::default());
     let store = open(&config, &clock, &metrics).await?;
-    let mut discovery = Discovery::new(
+    let discovery = Discovery::new(
         config.file_sd,
         config.store.limits.clone(),
         config.agents,
@@ -40,15 +40,7 @@ pub async fn agent(config: Config) -> Result<(), StartError> {
         Arc::clone(&clock),
         Arc::clone(&metrics),
     );
-    discovery = tokio::task::spawn_blocking(move || {
-        discovery.read();
-        discovery
-    })
-    .await
-    .map_err(|e| StartError::Other(e.into()))?;
-    discovery.apply(&store).await.map_err(|e| {
-        StartError::Other(anyhow::Error::new(e).context("registering the configuration's agents"))
-    })?;
+    let discovery = discovery.begin(&store).await?;
     let forwarder = Forwarder {
         store: store.clone(),
         settings: config.forward,

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{folder::Folder, registrations};
+use super::{StartError, folder::Folder, registrations};
 use crate::{
     api::{LEFT_OUT_SHOWN_MAX, TargetFile, TargetFiles},
     config::{
@@ -85,6 +85,25 @@ impl Discovery {
     /// What became of the files, for those who ask.
     pub(super) fn report(&self) -> watch::Receiver<TargetFiles> {
         self.told.subscribe()
+    }
+
+    /// Reads all files and registers the agents that they and the configuration name, before anything is collected.
+    ///
+    /// # Errors
+    /// [`StartError`] when an agent of the configuration cannot be registered.
+    pub(super) async fn begin(mut self, store: &Store) -> Result<Self, StartError> {
+        let begun = tokio::task::spawn_blocking(move || {
+            self.read();
+            self
+        })
+        .await
+        .map_err(|e| StartError::Other(e.into()))?;
+        begun.apply(store).await.map_err(|e| {
+            StartError::Other(
+                anyhow::Error::new(e).context("registering the configuration's agents"),
+            )
+        })?;
+        Ok(begun)
     }
 
     /// Reads all files as they are now and works out what agents they name. Blocks.

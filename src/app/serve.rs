@@ -74,7 +74,7 @@ impl Running {
             .map_err(server_error)?;
         let started = clock.now();
         let store = open(&config, &clock, &metrics).await?;
-        let mut discovery = Discovery::new(
+        let discovery = Discovery::new(
             config.file_sd,
             config.store.limits.clone(),
             config.agents,
@@ -116,17 +116,7 @@ impl Running {
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        discovery = tokio::task::spawn_blocking(move || {
-            discovery.read();
-            discovery
-        })
-        .await
-        .map_err(|e| StartError::Other(e.into()))?;
-        discovery.apply(&store).await.map_err(|e| {
-            StartError::Other(
-                anyhow::Error::new(e).context("registering the configuration's agents"),
-            )
-        })?;
+        let discovery = discovery.begin(&store).await?;
         let forwarder = Forwarder {
             store: store.clone(),
             settings: config.forward,

@@ -70,6 +70,21 @@ enum Outcome {
     Later(String, Option<Duration>),
 }
 
+/// Samples of one stretch that the receiver will never take, told once.
+#[derive(Default)]
+struct Refused {
+    samples: u64,
+    /// Why the last ones.
+    why: String,
+}
+
+impl Refused {
+    fn note(&mut self, samples: u64, why: String) {
+        self.samples += samples;
+        self.why = why;
+    }
+}
+
 impl Forwarder {
     /// Forwards until `shutdown`. Where no URL is set it returns at once.
     ///
@@ -147,6 +162,7 @@ impl Forwarder {
             self.metrics.forward_dropped("forgotten", package.forgotten);
         }
         let mut splits_left = SPLITS_MAX;
+        let mut refused = Refused::default();
         while let Some(request) = waiting.pop() {
             let samples = request.samples() as u64;
             match self.send(client, &request, package.oldest).await {
@@ -155,7 +171,7 @@ impl Forwarder {
                 }
                 Outcome::TooLarge => match request.split() {
                     Some((first, second)) => waiting.extend([second, first]),
-                    None => self.drop_refused(samples, "one sample is too large for it"),
+                    None => refused.note(samples, "one sample is too large".to_owned()),
                 },
                 Outcome::Refused(why) | Outcome::Later(why, _) => {
                     // Some receivers refuse a request as a whole for one sample that comes too late.
@@ -165,21 +181,21 @@ impl Forwarder {
                         splits_left -= 1;
                         waiting.extend([second, first]);
                     } else {
-                        self.drop_refused(samples, &why);
+                        refused.note(samples, why);
                     }
                 }
             }
         }
+        let Refused { samples, why } = refused;
+        if samples > 0 {
+            tracing::error!(
+                samples,
+                why,
+                "the receiver refuses samples; they are dropped"
+            );
+            self.metrics.forward_dropped("refused", samples);
+        }
         self.store.note_forwarded(package.up_to);
-    }
-
-    fn drop_refused(&self, samples: u64, why: &str) {
-        tracing::error!(
-            samples,
-            why,
-            "the receiver refuses samples; they are dropped"
-        );
-        self.metrics.forward_dropped("refused", samples);
     }
 
     /// Posts a request until it is taken or refused.
